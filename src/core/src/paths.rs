@@ -1,0 +1,35 @@
+//! Where things are. Fixed at build time: a privileged program asks nobody where its files are.
+
+/// The configuration file, `vestibule.toml(5)`.
+pub const CONFIG: &str = "/etc/vestibule/vestibule.toml";
+/// Further configuration files, read in lexical order after [`CONFIG`].
+pub const CONFIG_DIR: &str = "/etc/vestibule/vestibule.toml.d";
+/// The shared uid and gid for the NSS module, owned by root.
+pub const NSS_CONF: &str = "/etc/vestibule/nss.conf";
+/// Managed key files, one a target, named as the target.
+pub const MANAGED_KEYS: &str = "/etc/vestibule/authorized_keys.d";
+/// The directory of the store; its owner is the writer of the store.
+pub const STATE_DIR: &str = "/var/lib/vestibule";
+/// The store, an SQLite file.
+pub const STORE: &str = "/var/lib/vestibule/store.db";
+/// The index of login names that the NSS module asks.
+pub const INDEX: &str = "/var/lib/vestibule/names.idx";
+/// The home of every login name: empty, and owned by root.
+pub const EMPTY_HOME: &str = "/var/lib/vestibule/empty";
+/// What lives only while the bastion runs.
+pub const RUN_DIR: &str = "/run/vestibule";
+/// One file for each session that lives.
+pub const SESSIONS_DIR: &str = "/run/vestibule/sessions";
+/// The AuthorizedKeysCommand.
+pub const KEYS_LOOKUP: &str = "/usr/libexec/vestibule/keys-lookup";
+/// The ForceCommand.
+pub const ROUTE_SESSION: &str = "/usr/libexec/vestibule/route-session";
+/// The one privileged program.
+pub const ENTER: &str = "/usr/libexec/vestibule/enter";
+
+/// The account that every login name maps to.
+pub const USER_SESSION: &str = "vestibule";
+/// The account that runs `keys-lookup`.
+pub const USER_KEYS: &str = "vestibule-keys";
+/// The account that owns the store.
+pub const USER_REFRESH: &str = "vestibule-refresh";

@@ -1,0 +1,162 @@
+//! What a target is and how it is entered.
+//!
+//! A [`Target`] is a row of the store with its settings parsed. The settings name things (a container, a pid file, an
+//! engine of the configuration); they never carry a pid or a socket's path.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vestibule_names::login::TargetName;
+
+/// The store's number for a target. It is not used again after the target is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TargetId(pub i64);
+
+/// A container (project, workspace, notebook server) that sessions go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The store's number.
+    pub id: TargetId,
+    /// The name it is listed under.
+    pub name: TargetName,
+    /// How it is entered.
+    pub driver: Driver,
+    /// Who one is inside.
+    pub login_user: LoginUser,
+    /// The home directory of the container's user as the bastion sees it; absolute. Without one, the target has no
+    /// `authorized_keys` of its own.
+    pub home: Option<String>,
+    /// What a session may do.
+    pub policy: Policy,
+}
+
+/// Who one is inside the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginUser {
+    /// One user for all, by the container's `/etc/passwd` (or a number).
+    Fixed(String),
+    /// The user named as the account; written `{account}`.
+    Account,
+}
+
+/// How a target is entered, as the store's JSON has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Driver {
+    /// The namespaces of a process on this host.
+    Namespace {
+        /// How that process is found.
+        leader: Leader,
+    },
+    /// A container of an engine that speaks Docker's Engine API.
+    Docker {
+        /// Which engine of the configuration; `docker` unless set.
+        #[serde(default = "default_engine")]
+        engine: String,
+        /// The container's name or id at the engine.
+        container: String,
+        /// By its namespaces, or by the engine's own exec.
+        #[serde(default)]
+        exec: ExecWay,
+        /// The shell for `exec = "engine"`, where the container's `/etc/passwd` is not read. `/bin/sh` unless set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shell: Option<String>,
+    },
+    /// A TCP service; the session's standard input and output are spliced to it.
+    Tcp {
+        /// Where it is.
+        address: TcpAddress,
+    },
+}
+
+fn default_engine() -> String {
+    "docker".to_owned()
+}
+
+/// How the first process of a namespaces container is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Leader {
+    /// A file, writable by root alone, that holds its pid.
+    PidFile(String),
+    /// A machine of systemd-machined.
+    Machine(String),
+    /// A container of LXC.
+    Lxc(String),
+    /// The first process of a control group, given by its path below the hierarchy's root.
+    Cgroup(String),
+}
+
+/// How a process is started in an engine's container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecWay {
+    /// By entering its namespaces: a few milliseconds, local engines only.
+    #[default]
+    Namespaces,
+    /// By the engine's exec: slower, for rootless and remote engines.
+    Engine,
+}
+
+/// Where a TCP target is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TcpAddress {
+    /// Always there.
+    Fixed {
+        /// A name or an IP address.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// Where a container is at the time of the login.
+    Container {
+        /// Which engine of the configuration; `docker` unless set.
+        #[serde(default = "default_engine")]
+        engine: String,
+        /// The container's name or id at the engine.
+        container: String,
+        /// The port inside the container.
+        port: u16,
+        /// Go to where the engine publishes that port on the host, not to the container's own address.
+        #[serde(default)]
+        published: bool,
+    },
+}
+
+/// What a session of a target may do. Unknown fields of the store's JSON are errors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Terminals are given out.
+    pub pty: bool,
+    /// The target's own `authorized_keys` counts.
+    pub own_keys: bool,
+    /// Further variables for the session's environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy { pty: true, own_keys: true, env: BTreeMap::new() }
+    }
+}
+
+impl LoginUser {
+    /// As it is written in the store and on the command line.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            LoginUser::Fixed(user) => user,
+            LoginUser::Account => "{account}",
+        }
+    }
+}
+
+impl From<&str> for LoginUser {
+    fn from(text: &str) -> Self {
+        if text == "{account}" { LoginUser::Account } else { LoginUser::Fixed(text.to_owned()) }
+    }
+}

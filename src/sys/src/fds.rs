@@ -1,0 +1,78 @@
+//! Descriptors: which are open, and which cross an execve.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::{cvt, cvt_int};
+
+/// Marks every descriptor from `first` on close-on-exec: close_range(2) with `CLOSE_RANGE_CLOEXEC`.
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: sets a flag on descriptors; closes none, so no owner loses its descriptor.
+    cvt(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on that the caller left open. To be called before this process opened any.
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_inherited_from(first: u32) -> io::Result<()> {
+    // SAFETY: by contract nothing in this process owns a descriptor from `first` on yet.
+    cvt(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    Ok(())
+}
+
+/// Makes `fd` also known as `number` (0, 1 or 2), which stays open over execve: dup2(2).
+///
+/// # Errors
+/// As dup2(2).
+pub fn become_std(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    // SAFETY: replaces a standard descriptor, which std never closes on its own.
+    cvt_int(unsafe { libc::dup2(fd.as_raw_fd(), number) })?;
+    Ok(())
+}
+
+/// Replaces 0, 1 and 2 by `/dev/null`.
+///
+/// # Errors
+/// As open(2) and dup2(2).
+pub fn std_to_null() -> io::Result<()> {
+    let null = null()?;
+    for number in 0..3 {
+        become_std(std::os::fd::AsFd::as_fd(&null), number)?;
+    }
+    Ok(())
+}
+
+/// `/dev/null`, for reading and writing.
+///
+/// # Errors
+/// As open(2).
+pub fn null() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/null")
+}
+
+/// Duplicates a borrowed descriptor, close-on-exec.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fd.try_clone_to_owned()
+}
+
+/// Turns `O_NONBLOCK` of the open file on or off.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    // SAFETY: F_GETFL takes no argument; the descriptor is borrowed and open.
+    let flags = cvt_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+    // SAFETY: F_SETFL takes an int; the descriptor is borrowed and open.
+    cvt_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) })?;
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! Processes: fork, wait with a deadline, and what others may do to this one.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::{cvt, cvt_int};
+
+/// A child of this process, held by a pidfd: its number can't be used for another one while we hold it.
+#[derive(Debug)]
+pub struct Child {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal ended it.
+    Signalled(i32),
+}
+
+/// Forks and runs `body` in the child, which exits with what it returns. Nothing that `body` leaves behind runs:
+/// no destructors of the parent's values, no exit handlers.
+///
+/// # Errors
+/// As fork(2); `EINVAL` when this process has more than one thread.
+pub fn fork_child(body: impl FnOnce() -> i32) -> io::Result<Child> {
+    if !single_threaded() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    Child::of(raw_fork(0, body)?)
+}
+
+#[cfg(test)]
+pub(crate) fn fork_for_test(body: impl FnOnce() -> i32) -> Child {
+    Child::of(raw_fork(0, body).unwrap()).unwrap()
+}
+
+/// As [`fork_child`], but the child's parent is this process's own parent (`CLONE_PARENT`), which will wait for it.
+/// Returns the new process's number as seen from here. For a process that [`fork_child`] made: it asks no `/proc`, which
+/// by then may be a container's.
+///
+/// # Errors
+/// As clone(2).
+pub fn fork_sibling(body: impl FnOnce() -> i32) -> io::Result<i32> {
+    raw_fork(libc::CLONE_PARENT, body)
+}
+
+fn raw_fork(flags: libc::c_int, body: impl FnOnce() -> i32) -> io::Result<i32> {
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
+    // SAFETY: no new stack and no shared memory, so this is fork(2) with another parent at most. The callers see to it
+    // that there is a single thread, so that no lock is held by a thread that the child lacks.
+    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) })?;
+    if pid == 0 {
+        let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(status) }
+    }
+    i32::try_from(pid).map_err(io::Error::other)
+}
+
+/// Whether this process has one thread: the link count of `/proc/self/task`, proc_pid_task(5).
+fn single_threaded() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/task").is_ok_and(|m| m.nlink() == 3)
+}
+
+impl Child {
+    /// Takes hold of a child by its number.
+    ///
+    /// # Errors
+    /// As pidfd_open(2).
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Child { pid, pidfd: crate::namespaces::pidfd_open(pid)? })
+    }
+
+    /// Its number here.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Waits until it has ended, and reaps it.
+    ///
+    /// # Errors
+    /// As waitid(2).
+    pub fn wait(&self) -> io::Result<Ended> {
+        loop {
+            if let Some(ended) = self.reap(0)? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Reaps it if it has ended.
+    ///
+    /// # Errors
+    /// As waitid(2).
+    pub fn try_wait(&self) -> io::Result<Option<Ended>> {
+        self.reap(libc::WNOHANG)
+    }
+
+    /// Waits at most `limit`; `None` when it lives on.
+    ///
+    /// # Errors
+    /// As poll(2) and waitid(2).
+    pub fn wait_at_most(&self, limit: Duration) -> io::Result<Option<Ended>> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(ended) = self.try_wait()? {
+                return Ok(Some(ended));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            poll_readable(self.pidfd.as_fd(), left)?;
+        }
+    }
+
+    fn reap(&self, flags: libc::c_int) -> io::Result<Option<Ended>> {
+        // SAFETY: siginfo_t is plain data; the kernel fills it in.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let id = self.pidfd.as_raw_fd().cast_unsigned();
+        // SAFETY: info lives through the call and the descriptor is ours.
+        let done = cvt_int(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | flags) });
+        match done {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            other => other?,
+        };
+        // SAFETY: waitid has filled in the fields of a SIGCHLD, or left zeroes.
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        if pid == 0 {
+            return Ok(None);
+        }
+        Ok(Some(if info.si_code == libc::CLD_EXITED {
+            Ended::Exited(status)
+        } else {
+            Ended::Signalled(status)
+        }))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// As pidfd_send_signal(2); `ESRCH` when it has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        signal_pidfd(self.pidfd.as_fd(), signal)
+    }
+}
+
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Sends a signal to the process behind a pidfd.
+///
+/// # Errors
+/// As pidfd_send_signal(2).
+pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: no siginfo is passed; the descriptor is borrowed and open.
+    cvt(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// Waits until `fd` can be read or `limit` has passed; says whether it can.
+///
+/// # Errors
+/// As poll(2), without `EINTR`.
+pub fn poll_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], limit) {
+        Ok(n) => Ok(n > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether others of the same uid may trace this process, read its `/proc` files and have its core: prctl(2)
+/// `PR_SET_DUMPABLE`. An execve sets it back.
+///
+/// # Errors
+/// As prctl(2).
+pub fn set_dumpable(dumpable: bool) -> io::Result<()> {
+    // SAFETY: integer arguments only.
+    cvt_int(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0) })?;
+    Ok(())
+}
+
+/// Has the kernel send `signal` when the parent ends (`PR_SET_PDEATHSIG`), and says whether the parent, known to be
+/// `parent`, is still there. A change of uid and the execve of a privileged file forget it.
+///
+/// # Errors
+/// As prctl(2).
+pub fn signal_on_parent_death(signal: i32, parent: i32) -> io::Result<bool> {
+    // SAFETY: integer arguments only.
+    cvt_int(unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.cast_unsigned()), 0, 0, 0)
+    })?;
+    Ok(nix::unistd::getppid().as_raw() == parent)
+}
+
+/// The parent's number.
+#[must_use]
+pub fn parent_pid() -> i32 {
+    nix::unistd::getppid().as_raw()
+}
+
+/// Changes real, effective and saved uid and gid and the supplementary groups for good.
+///
+/// # Errors
+/// `EPERM` without the privilege, `EINVAL` for ids that the user namespace does not map.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: groups is a slice of gid_t (u32) and its length is given.
+    cvt_int(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    become_ids(uid, gid)
+}
+
+/// As [`become_user`], leaving the supplementary groups: in a user namespace that denies setgroups(2).
+///
+/// # Errors
+/// As [`become_user`].
+pub fn become_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: integer arguments; the raw calls change this thread, and by contract there is no other.
+    cvt(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: as above.
+    cvt(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    let (uids, gids) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+    let all = [uids.real, uids.effective, uids.saved].iter().all(|u| u.as_raw() == uid)
+        && [gids.real, gids.effective, gids.saved].iter().all(|g| g.as_raw() == gid);
+    if all { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+}
+
+/// Sets the execution domain: personality(2).
+///
+/// # Errors
+/// As personality(2).
+pub fn set_personality(persona: u64) -> io::Result<()> {
+    // SAFETY: an integer argument only.
+    cvt_int(unsafe { libc::personality(persona) })?;
+    Ok(())
+}
+
+/// A pipe whose ends are close-on-exec: (reader, writer).
+///
+/// # Errors
+/// As pipe2(2).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: ends has room for two descriptors.
+    cvt_int(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    let [reader, writer] = ends;
+    // SAFETY: the kernel just made these for us.
+    Ok(unsafe { (OwnedFd::from_raw_fd(reader), OwnedFd::from_raw_fd(writer)) })
+}
+
+/// Writes to a closed pipe give `EPIPE` and no signal: for a process that relays. [`crate::signals::reset_all`] undoes it.
+pub fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// The processes of session `sid` (setsid(2)), as `/proc` shows them.
+#[must_use]
+pub fn of_session(sid: i32) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid))).is_ok_and(|s| s.as_raw() == sid)
+    })
+    .collect()
+}
+
+/// Sends `signal` to every process of session `sid`; says whether there was one.
+pub fn signal_session(sid: i32, signal: i32) -> bool {
+    let mut found = false;
+    for pid in of_session(sid) {
+        let Ok(pidfd) = crate::namespaces::pidfd_open(pid) else { continue };
+        // The number may have been used again since the listing.
+        let still =
+            nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).is_ok_and(|s| s.as_raw() == sid);
+        found |= still && signal_pidfd(pidfd.as_fd(), signal).is_ok();
+    }
+    found
+}
+
+/// Ends this process at once with `status`, whatever its other threads do: _exit(2).
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: ends the process; nothing runs after it.
+    unsafe { libc::_exit(status) }
+}
