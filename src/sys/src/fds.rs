@@ -26,6 +26,13 @@ pub fn close_inherited_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes, in a forked child, a descriptor that only its parent has a use for. A child of [`crate::process::fork_child`]
+/// ends without running destructors, so the owner that it has a copy of never closes the number again.
+pub fn close_in_child(fd: BorrowedFd<'_>) {
+    // SAFETY: by contract this process is such a child, and nothing in it uses the descriptor from here on.
+    unsafe { libc::close(fd.as_raw_fd()) };
+}
+
 /// Makes `fd` also known as `number` (0, 1 or 2), which stays open over execve: dup2(2).
 ///
 /// # Errors

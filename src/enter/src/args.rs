@@ -1,0 +1,127 @@
+//! The command line, and what must be true of this process before anything else is.
+
+use std::ffi::{CString, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use vestibule::exit::Exit;
+use vestibule::fingerprint::Fingerprint;
+use vestibule::names::login::AccountName;
+use vestibule::target::TargetId;
+use vestibule_sys::{fds, memfd, process, signals};
+
+use crate::environment::Client;
+
+/// What to do.
+pub(crate) enum Task {
+    /// Take a session into a target.
+    Session(Box<Session>),
+    /// Print a target's network address.
+    Address { target: TargetId },
+}
+
+/// A session, as `route-session` authorised it.
+pub(crate) struct Session {
+    /// Its number, for messages, the log and the register.
+    pub(crate) id: String,
+    pub(crate) target: TargetId,
+    pub(crate) account: Option<AccountName>,
+    /// For the register.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Give it a terminal.
+    pub(crate) pty: bool,
+    /// The client's part of the environment.
+    pub(crate) client: Client,
+}
+
+const USAGE: &str = "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--pty]
+       enter --address N
+";
+
+/// Makes this process fit for what follows, and reads the command line.
+pub(crate) fn prepare() -> Result<Task, ExitCode> {
+    if let Err(what) = harden() {
+        say(&format!("enter: {what}\n"));
+        return Err(ExitCode::from(Exit::Setup.code()));
+    }
+    match parse(lexopt::Parser::from_env()) {
+        Ok(Some(task)) => Ok(task),
+        Ok(None) => {
+            say(USAGE);
+            Err(ExitCode::SUCCESS)
+        }
+        Err(e) => {
+            say(&format!("enter: {e}\n{USAGE}"));
+            Err(ExitCode::from(Exit::Setup.code()))
+        }
+    }
+}
+
+/// Leaves nothing of the caller's in this process, and nothing of the host's file system behind `/proc/PID/exe`.
+fn harden() -> Result<(), String> {
+    let is = nix::unistd::geteuid().is_root() && !nix::unistd::getuid().is_root();
+    if !is {
+        return Err("to be run by sshd through route-session, setuid root, not by root".to_owned());
+    }
+    process::set_dumpable(false).map_err(|e| format!("PR_SET_DUMPABLE: {e}"))?;
+    if !memfd::running_sealed().map_err(|e| format!("'/proc/self/exe': {e}"))? {
+        let strings = |all: Vec<OsString>| -> Vec<CString> {
+            all.into_iter().filter_map(|s| CString::new(s.into_vec()).ok()).collect()
+        };
+        let args = strings(std::env::args_os().collect());
+        let env = strings(
+            std::env::vars_os()
+                .map(|(mut name, value)| {
+                    name.push("=");
+                    name.push(value);
+                    name
+                })
+                .collect(),
+        );
+        let e = memfd::execute_self_sealed(&args, &env);
+        return Err(format!("can't run from sealed memory (is sysctl vm.memfd_noexec 2?): {e}"));
+    }
+    fds::close_inherited_from(3).map_err(|e| format!("close_range: {e}"))?;
+    signals::reset_all().map_err(|e| format!("sigprocmask: {e}"))?;
+    process::ignore_sigpipe();
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    std::env::set_current_dir("/").map_err(|e| format!("'/': {e}"))
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let (mut id, mut target, mut account, mut fingerprint, mut pty) = (None, None, None, None, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("session") => id = Some(parser.value()?.parse_with(session_id)?),
+            Long("target") => target = Some(TargetId(parser.value()?.parse()?)),
+            Long("account") => {
+                account = Some(
+                    parser.value()?.parse_with(|s| AccountName::try_from(s).map_err(|e| e.to_string()))?,
+                );
+            }
+            Long("fingerprint") => fingerprint = Some(parser.value()?.parse()?),
+            Long("pty") => pty = true,
+            Long("address") => return Ok(Some(Task::Address { target: TargetId(parser.value()?.parse()?) })),
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let (Some(id), Some(target)) = (id, target) else {
+        return Err("--session and --target are needed".into());
+    };
+    let client = Client::from_environment();
+    Ok(Some(Task::Session(Box::new(Session { id, target, account, fingerprint, pty, client }))))
+}
+
+/// A session's number stands in paths and logs: letters and digits only.
+fn session_id(text: &str) -> Result<String, &'static str> {
+    let fine = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fine { Ok(text.to_owned()) } else { Err("a session's number is 1 to 32 letters and digits") }
+}
+
+/// Writes to standard error, where nobody may be reading.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,227 @@
+//! What an engine says of a container: `GET /containers/ID/json` of Docker's Engine API.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::http;
+
+/// A container as its engine knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Inspected {
+    /// 64 hexadecimal digits; they stand in the path of the container's control groups.
+    pub(crate) id: String,
+    /// Its first process here; 0 when it does not run.
+    pub(crate) pid: i32,
+    pub(crate) paused: bool,
+    /// `NAME=VALUE` and NUL, for each variable.
+    pub(crate) env: Vec<u8>,
+    /// Its own address on a network of the engine.
+    pub(crate) address: Option<IpAddr>,
+    /// Published TCP ports: inside, and where they are on the host.
+    pub(crate) published: Vec<(u16, IpAddr, u16)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    id: String,
+    state: State,
+    #[serde(default)]
+    config: ConfigPart,
+    #[serde(default)]
+    network_settings: Network,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    pid: i32,
+    #[serde(default)]
+    running: bool,
+    #[serde(default)]
+    paused: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct ConfigPart {
+    env: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Network {
+    #[serde(rename = "IPAddress")]
+    address: String,
+    #[serde(rename = "Networks")]
+    networks: Option<BTreeMap<String, Option<Endpoint>>>,
+    #[serde(rename = "Ports")]
+    ports: Option<BTreeMap<String, Option<Vec<Published>>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Endpoint {
+    #[serde(rename = "IPAddress")]
+    v4: String,
+    #[serde(rename = "GlobalIPv6Address")]
+    v6: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Published {
+    #[serde(default)]
+    host_ip: String,
+    host_port: String,
+}
+
+/// Understands a whole HTTP answer. `Ok(None)` when there is no such container.
+///
+/// # Errors
+/// What is wrong with it, for the log.
+pub(crate) fn parse(mut answer: &[u8]) -> Result<Option<Inspected>, String> {
+    let head = http::read_head(&mut answer).map_err(|e| format!("the engine's answer has no head: {e}"))?;
+    let body =
+        http::read_body(&mut answer, head, 8 << 20).map_err(|e| format!("the engine's answer: {e}"))?;
+    match head.status {
+        200 => {}
+        404 => return Ok(None),
+        other => return Err(format!("the engine answered with status {other}")),
+    }
+    let answer: Answer = serde_json::from_slice(&body).map_err(|e| format!("the engine's answer: {e}"))?;
+    let whole_id = answer.id.len() == 64 && answer.id.bytes().all(|b| b.is_ascii_hexdigit());
+    if !whole_id {
+        return Err("the engine's answer has no container id".to_owned());
+    }
+    let network = answer.network_settings;
+    let endpoints = network.networks.unwrap_or_default();
+    let candidates = std::iter::once(network.address.as_str())
+        .chain(endpoints.values().flatten().flat_map(|e| [e.v4.as_str(), e.v6.as_str()]));
+    Ok(Some(Inspected {
+        id: answer.id,
+        pid: if answer.state.running { answer.state.pid } else { 0 },
+        paused: answer.state.paused,
+        env: answer
+            .config
+            .env
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|v| [v.as_bytes(), &[0]].concat())
+            .collect(),
+        address: candidates.filter_map(|a| a.parse().ok()).next(),
+        published: network
+            .ports
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|(port, hosts)| {
+                Some((port.strip_suffix("/tcp")?.parse().ok()?, hosts.as_deref()?.first()?))
+            })
+            .filter_map(|(port, host)| Some((port, reachable(&host.host_ip)?, host.host_port.parse().ok()?)))
+            .collect(),
+    }))
+}
+
+/// The address by which the bastion reaches a port published on `host_ip`: every address, or none named, is loopback.
+fn reachable(host_ip: &str) -> Option<IpAddr> {
+    let ip = if host_ip.is_empty() { "0.0.0.0" } else { host_ip }.parse().ok()?;
+    Some(match ip {
+        IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        one => one,
+    })
+}
+
+/// The parser's side: understands an answer and puts it in fields for the worker.
+pub(crate) fn to_fields(answer: &[u8]) -> Vec<Vec<u8>> {
+    match parse(answer) {
+        Err(e) => vec![b"error".to_vec(), e.into_bytes()],
+        Ok(None) => vec![b"none".to_vec()],
+        Ok(Some(found)) => {
+            let ports: Vec<String> =
+                found.published.iter().map(|(p, ip, host)| format!("{p} {ip} {host}")).collect();
+            vec![
+                b"found".to_vec(),
+                found.id.into_bytes(),
+                found.pid.to_string().into_bytes(),
+                if found.paused { b"paused".to_vec() } else { vec![] },
+                found.env,
+                found.address.map(|a| a.to_string()).unwrap_or_default().into_bytes(),
+                ports.join("\n").into_bytes(),
+            ]
+        }
+    }
+}
+
+impl Inspected {
+    /// The worker's side of [`to_fields`].
+    ///
+    /// # Errors
+    /// What the parser found wrong.
+    pub(crate) fn from_fields(fields: Vec<Vec<u8>>) -> Result<Option<Self>, String> {
+        let text =
+            |n: usize| fields.get(n).map(|f| String::from_utf8_lossy(f).into_owned()).unwrap_or_default();
+        match text(0).as_str() {
+            "none" => Ok(None),
+            "found" => Ok(Some(Inspected {
+                id: text(1),
+                pid: text(2).parse().map_err(|_| "no pid".to_owned())?,
+                paused: text(3) == "paused",
+                env: fields.get(4).cloned().unwrap_or_default(),
+                address: text(5).parse().ok(),
+                published: text(6)
+                    .lines()
+                    .filter_map(|line| {
+                        let mut parts = line.split(' ');
+                        Some((
+                            parts.next()?.parse().ok()?,
+                            parts.next()?.parse().ok()?,
+                            parts.next()?.parse().ok()?,
+                        ))
+                    })
+                    .collect(),
+            })),
+            _ => Err(text(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(json: &str) -> Vec<u8> {
+        format!("HTTP/1.0 200 OK\r\n\r\n{json}").into_bytes()
+    }
+
+    #[test]
+    fn an_answer_survives_the_way_to_the_worker() {
+        let id = "a".repeat(64);
+        let json = format!(
+            r#"{{"Id":"{id}","State":{{"Pid":77,"Running":true,"Paused":false}},"Config":{{"Env":["A=b c","E="]}},
+            "NetworkSettings":{{"IPAddress":"","Networks":{{"n":{{"IPAddress":"172.18.0.2"}},"m":null}},
+            "Ports":{{"22/tcp":[{{"HostIp":"0.0.0.0","HostPort":"2222"}}],"53/udp":null,"80/tcp":null}}}}}}"#
+        );
+        let found = Inspected::from_fields(to_fields(&answer(&json))).unwrap().unwrap();
+        let wanted = Inspected {
+            id,
+            pid: 77,
+            paused: false,
+            env: b"A=b c\0E=\0".to_vec(),
+            address: Some("172.18.0.2".parse().unwrap()),
+            published: vec![(22, "127.0.0.1".parse().unwrap(), 2222)],
+        };
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn what_is_no_container_is_said_to_be_none() {
+        assert_eq!(Inspected::from_fields(to_fields(b"HTTP/1.0 404 Not Found\r\n\r\n{}")), Ok(None));
+        for json in ["{}", "[]", r#"{"Id":"short","State":{"Pid":1,"Running":true}}"#, "<html>"] {
+            assert!(Inspected::from_fields(to_fields(&answer(json))).is_err(), "{json}");
+        }
+        assert!(Inspected::from_fields(to_fields(b"HTTP/1.0 500 Oops\r\n\r\n")).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! `enter`: the one privileged program. It takes an authorised session into a registered target.
+//!
+//! It is setuid root and executable by group `vestibule` alone. It is told a target's number and who comes, never a
+//! pid or a path; everything else it reads from the store, the configuration and the kernel. Three processes share the
+//! work:
+//!
+//! - the [`monitor`] is the one that sshd waits for. It gives up everything but `CAP_KILL` before anything else happens,
+//!   relays the terminal, and ends as the session ends;
+//! - the [`worker`] is root until it has opened what it needs; then it takes on the container's confinement and forks
+//!   the session's process, a sibling;
+//! - the [`parser`] has no privileges and, once it has read the store, no system calls but read and write. Whatever a
+//!   container or an engine wrote is understood there.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod args;
+mod confine;
+mod container;
+mod engine;
+mod environment;
+mod leader;
+mod monitor;
+mod parser;
+mod refused;
+mod register;
+mod relay;
+mod session;
+mod users;
+mod wire;
+mod worker;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match args::prepare() {
+        Ok(args::Task::Session(session)) => monitor::run(&session),
+        Ok(args::Task::Address { target }) => address::print(target),
+        Err(code) => code,
+    }
+}

@@ -1,0 +1,297 @@
+//! The process that sshd waits for: it starts the worker, relays the terminal, and ends as the session ends.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use vestibule::config::Config;
+use vestibule::exit::Exit;
+use vestibule::messages::{Refusal, shown};
+use vestibule::paths;
+use vestibule_sys::caps::{self, Cap, Caps};
+use vestibule_sys::process::{self, Child, Ended};
+use vestibule_sys::signals::{self, SignalFd};
+use vestibule_sys::syslog::{Severity, Syslog};
+use vestibule_sys::{fds, pass, pty};
+
+use crate::args::{Session, say};
+use crate::refused::{OrRefuse, Refused};
+use crate::register::{Entry, Registered};
+use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
+use crate::relay::{self, Over};
+use crate::{wire, worker};
+
+/// From the fork to the first word of the session's process. An engine or a container that takes longer is hung.
+const ENTER_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the worker said.
+enum Begun {
+    /// The session's process runs in the container.
+    Inside { child: Child, leader: Option<OwnedFd>, target: String, user: String },
+    /// The worker relays for an engine.
+    ByEngine { target: String, user: String },
+    /// It won't be.
+    Refused { code: u8, line: String, cause: String },
+}
+
+/// The client's terminal while it is raw.
+struct Terminal {
+    master: OwnedFd,
+    modes: pty::Modes,
+}
+
+/// Runs a session to its end. The exit code is the session's, or one of [`Exit`].
+pub(crate) fn run(session: &Session) -> ExitCode {
+    let log = Syslog::open("enter");
+    let parent = process::parent_pid();
+    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let end = start(session, uid, gid).and_then(|(worker, socket)| {
+        unprivileged(uid, gid).or_setup("giving up privileges")?;
+        let parent_lives = process::signal_on_parent_death(SIGHUP, parent).or_setup("PR_SET_PDEATHSIG")?;
+        if !parent_lives {
+            return Err(Refused::setup("sshd went away"));
+        }
+        supervise(session, &worker, &socket, &log)
+    });
+    match end {
+        Ok(Ended::Exited(status)) => ExitCode::from(u8::try_from(status & 0xff).unwrap_or(255)),
+        Ok(Ended::Signalled(signal)) => signals::die_of(signal),
+        Err(refused) => refuse(
+            session,
+            &log,
+            refused.refusal.exit().code(),
+            &refused.refusal.line(&session.id),
+            &refused.cause,
+        ),
+    }
+}
+
+fn refuse(session: &Session, log: &Syslog, code: u8, line: &str, cause: &str) -> ExitCode {
+    let severity = if code == Exit::Setup.code() { Severity::Error } else { Severity::Warning };
+    log.line(
+        severity,
+        format_args!(
+            "session={} result=refused exit={code} target={} cause={:?}",
+            session.id,
+            session.target.0,
+            shown(cause)
+        ),
+    );
+    say(line);
+    ExitCode::from(code)
+}
+
+fn start(session: &Session, uid: u32, gid: u32) -> Result<(Child, OwnedFd), Refused> {
+    let (ours, theirs) = pass::socket_pair().or_setup("socketpair")?;
+    let worker = process::fork_child(|| worker::run(session, &theirs, uid, gid)).or_setup("fork")?;
+    Ok((worker, ours))
+}
+
+/// Becomes the caller again, keeping only what is needed to end processes of other users.
+fn unprivileged(uid: u32, gid: u32) -> std::io::Result<()> {
+    caps::keep_over_setuid(true)?;
+    process::become_ids(uid, gid)?;
+    caps::set(Caps { effective: Cap::Kill.bit(), permitted: Cap::Kill.bit(), inheritable: 0 })?;
+    caps::no_new_privs()?;
+    process::set_dumpable(false)
+}
+
+fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) -> Result<Ended, Refused> {
+    // Before the first word: a signal that arrives from now on is kept for the relay.
+    let signals = SignalFd::new(&[SIGHUP, SIGTERM, SIGWINCH]).or_setup("signalfd")?;
+    let mut terminal = None;
+    let begun = begin(worker, socket, &mut terminal)?;
+    let (target, user) = match &begun {
+        Begun::Refused { code, line, cause } => {
+            give_back(terminal.as_ref());
+            refuse(session, log, *code, line, cause);
+            return Ok(Ended::Exited(i32::from(*code)));
+        }
+        Begun::Inside { target, user, .. } | Begun::ByEngine { target, user } => (target, user),
+    };
+    let pid = if let Begun::Inside { child, .. } = &begun { child.pid() } else { worker.pid() };
+    let _registered = register(session, target, user, pid, log);
+    let began = Instant::now();
+    let ended = match &begun {
+        Begun::Inside { child, leader, target, .. } => {
+            let _ = worker.wait();
+            attend(child, leader.as_ref(), target, terminal, &signals)
+        }
+        _ => worker.wait().or_setup("waitid"),
+    };
+    let how = match &ended {
+        Ok(Ended::Exited(status)) => format!("exit={status}"),
+        Ok(Ended::Signalled(signal)) => format!("signal={signal}"),
+        Err(_) => "stopped".to_owned(),
+    };
+    log.line(
+        Severity::Info,
+        format_args!(
+            "session={} event=end target={} {how} seconds={}",
+            session.id,
+            shown(target),
+            began.elapsed().as_secs()
+        ),
+    );
+    ended
+}
+
+/// Listens to the worker until the session's process runs or it is known that it won't.
+fn begin(worker: &Child, socket: &OwnedFd, terminal: &mut Option<Terminal>) -> Result<Begun, Refused> {
+    let end = Instant::now() + ENTER_WITHIN;
+    let mut begun = None;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let _ = worker.signal(SIGKILL);
+            if let Some(Begun::Inside { child, .. }) = &begun {
+                let _ = child.signal(SIGKILL);
+            }
+            give_back(terminal.as_ref());
+            let target = "the target".to_owned();
+            return Err(Refused::new(
+                Refusal::NotAnswering { target },
+                format_args!("not inside after {ENTER_WITHIN:?}"),
+            ));
+        }
+        if !process::poll_readable(socket.as_fd(), left).or_setup("poll")? {
+            continue;
+        }
+        let Some((message, fd)) = pass::receive(socket.as_fd()).or_setup("recvmsg")? else {
+            // Everybody with the other end is gone: the worker has ended and the session's process was executed.
+            return begun.ok_or_else(|| Refused::setup("the worker ended without a word"));
+        };
+        let fields = wire::receive(&message[..]).or_setup("the worker's message")?;
+        let text =
+            |n: usize| fields.get(n).map(|f| String::from_utf8_lossy(f).into_owned()).unwrap_or_default();
+        match text(0).as_str() {
+            "terminal" => {
+                let master =
+                    fd.ok_or_else(|| Refused::setup("no terminal came with the worker's message"))?;
+                let modes = pty::hand_over_modes(std::io::stdin().as_fd(), master.as_fd());
+                *terminal = Some(Terminal { master, modes: modes.or_setup("the client's terminal")? });
+            }
+            "started" => {
+                let pid = fields.get(1).and_then(|f| f.as_slice().try_into().ok()).map(i32::from_ne_bytes);
+                let pid = pid.ok_or_else(|| Refused::setup("no pid came with the worker's message"))?;
+                let child = Child::of(pid).or_setup("pidfd_open")?;
+                // A refusal of the session's process itself may have come before this.
+                if !matches!(begun, Some(Begun::Refused { .. })) {
+                    begun = Some(Begun::Inside { child, leader: fd, target: text(2), user: text(3) });
+                }
+            }
+            "engine" => return Ok(Begun::ByEngine { target: text(1), user: text(2) }),
+            _ => {
+                let code = fields.get(1).and_then(|f| f.first()).copied().unwrap_or(Exit::Setup.code());
+                begun = Some(Begun::Refused { code, line: text(2), cause: text(3) });
+            }
+        }
+    }
+}
+
+fn give_back(terminal: Option<&Terminal>) {
+    if let Some(terminal) = terminal {
+        let _ = pty::restore(std::io::stdin().as_fd(), &terminal.modes);
+    }
+}
+
+fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog) -> Option<Registered> {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let client = session.client.text("SSH_CONNECTION");
+    let account = session.account.as_ref().map(|a| a.as_str());
+    log.line(
+        Severity::Info,
+        format_args!(
+            "session={} event=start target={} account={} user={} pid={pid} client={:?}",
+            session.id,
+            shown(target),
+            account.unwrap_or("-"),
+            shown(user),
+            shown(client.as_deref().unwrap_or("-")),
+        ),
+    );
+    let fingerprint = session.fingerprint.map(|f| f.to_string());
+    let entry = Entry { id: &session.id, target, account, fingerprint, client, user, pid, started };
+    match Registered::new(&entry) {
+        Ok(registered) => Some(registered),
+        Err(e) => {
+            log.line(
+                Severity::Error,
+                format_args!("session={} can't be registered in {}: {e}", session.id, paths::SESSIONS_DIR),
+            );
+            None
+        }
+    }
+}
+
+/// Stays with the session's process to its end.
+fn attend(
+    child: &Child,
+    leader: Option<&OwnedFd>,
+    target: &str,
+    terminal: Option<Terminal>,
+    signals: &SignalFd,
+) -> Result<Ended, Refused> {
+    let over = match &terminal {
+        Some(terminal) => relay::terminal(std::io::stdin().as_fd(), terminal.master.as_fd(), child, signals),
+        None => without_terminal(child, signals),
+    };
+    give_back(terminal.as_ref());
+    drop(terminal); // hangs up the container's side
+    if over.or_setup("poll")? == Over::HungUp {
+        end_session(child);
+    }
+    let ended = child.wait().or_setup("waitid")?;
+    // The end of a pid namespace's first process kills all the others.
+    let stopped = ended == Ended::Signalled(SIGKILL)
+        && leader
+            .is_some_and(|l| process::poll_readable(l.as_fd(), Duration::from_millis(500)).unwrap_or(false));
+    if stopped {
+        return Err(Refused::new(Refusal::Stopped { target: target.to_owned() }, "its first process ended"));
+    }
+    Ok(ended)
+}
+
+/// With no terminal the session's process has the client's descriptors; what is left is to wait. Standard error is kept,
+/// to see the client go.
+fn without_terminal(child: &Child, signals: &SignalFd) -> std::io::Result<Over> {
+    let null = fds::null()?;
+    for number in 0..2 {
+        fds::become_std(null.as_fd(), number)?;
+    }
+    let stderr = std::io::stderr();
+    loop {
+        let mut polled = [
+            PollFd::new(child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stderr.as_fd(), PollFlags::empty()),
+        ];
+        relay::wait(&mut polled, PollTimeout::NONE)?;
+        let [ended, signalled, gone] = &polled;
+        if relay::is_ready(ended, PollFlags::POLLIN) {
+            return Ok(Over::Ended);
+        }
+        let hung_up = relay::is_ready(signalled, PollFlags::POLLIN)
+            && std::iter::from_fn(|| signals.next().ok().flatten()).any(|s| s == SIGHUP || s == SIGTERM);
+        if hung_up || relay::is_ready(gone, PollFlags::empty()) {
+            return Ok(Over::HungUp);
+        }
+    }
+}
+
+/// Ends what the session started: SIGHUP now, SIGKILL after the grace time. What made itself a session of its own stays.
+fn end_session(child: &Child) {
+    let grace = Config::load_trusted(Path::new(paths::CONFIG)).map_or(10, |c| c.session.grace_seconds);
+    let end = Instant::now() + Duration::from_secs(grace);
+    let mut lives = process::signal_session(child.pid(), SIGHUP);
+    while lives && Instant::now() < end {
+        let _ = child.try_wait();
+        std::thread::sleep(Duration::from_millis(20));
+        lives = process::signal_session(child.pid(), 0);
+    }
+    if lives {
+        process::signal_session(child.pid(), SIGKILL);
+    }
+}

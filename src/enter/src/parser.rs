@@ -1,0 +1,241 @@
+//! The unprivileged process that understands what others wrote: the store, an engine's answer, a container's users.
+//!
+//! It runs with the ids of the caller, without capabilities; after the store is read it can only read and write. The
+//! worker believes nothing that would matter: which container a process belongs to and whether its namespaces are
+//! another's than the bastion's is checked with the kernel.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use vestibule::messages::Refusal;
+use vestibule::names::login::AccountName;
+use vestibule::paths;
+use vestibule::store::{Store, StoreError};
+use vestibule::target::{Driver, ExecWay, Leader, Target, TargetId, TcpAddress};
+use vestibule_sys::{caps, fds, process, seccomp};
+
+use crate::engine::inspect::{self, Inspected};
+use crate::refused::{OrRefuse, Refused};
+use crate::users::{self, User};
+use crate::wire;
+
+/// The worker's end.
+pub(crate) struct Parser {
+    socket: UnixStream,
+    _process: process::Child,
+}
+
+/// What the worker needs to know of a target.
+pub(crate) struct Facts {
+    pub(crate) name: String,
+    /// A name, or `{account}` with the account's name put in.
+    pub(crate) login_user: Vec<u8>,
+    /// `NAME=VALUE` and NUL, for each setting.
+    pub(crate) env: Vec<u8>,
+    pub(crate) way: Way,
+}
+
+/// How to get there.
+pub(crate) enum Way {
+    Namespace(Leader),
+    Docker { engine: String, container: String },
+    DockerExec { engine: String, container: String, shell: String },
+    TcpContainer { engine: String, container: String, port: u16, published: bool },
+    TcpFixed,
+}
+
+impl Parser {
+    /// Forks the process; it becomes `uid` and `gid`, and lets go of `not_for_it`. It ends when this is dropped.
+    pub(crate) fn start(uid: u32, gid: u32, not_for_it: Option<BorrowedFd<'_>>) -> Result<Self, Refused> {
+        let (ours, theirs) = UnixStream::pair().or_setup("socketpair")?;
+        let process = process::fork_child(|| {
+            fds::close_in_child(ours.as_fd());
+            if let Some(fd) = not_for_it {
+                fds::close_in_child(fd);
+            }
+            i32::from(child(&theirs, uid, gid).is_err())
+        })
+        .or_setup("fork")?;
+        Ok(Parser { socket: ours, _process: process })
+    }
+
+    /// Reads the target's row, and that `account`, if one is named, may go there. To be asked once, first.
+    pub(crate) fn target(&mut self, id: TargetId, account: Option<&AccountName>) -> Result<Facts, Refused> {
+        let answer =
+            self.ask(&[id.0.to_string().as_bytes(), account.map_or("", |a| a.as_str()).as_bytes()])?;
+        let mut fields = answer.into_iter();
+        let mut text = || String::from_utf8(fields.next().unwrap_or_default()).unwrap_or_default();
+        let status = text();
+        let cause = text();
+        match status.as_str() {
+            "ok" => {}
+            "denied" => return Err(Refused::new(Refusal::Denied, cause)),
+            "account" => return Err(Refused::new(Refusal::AccountNeeded, cause)),
+            "store" => return Err(Refused::new(Refusal::Store, cause)),
+            _ => return Err(Refused::setup("the parsing process gave no answer on the target")),
+        }
+        let (name, login_user, env, way) = (text(), text().into_bytes(), text().into_bytes(), text());
+        let (one, two, three, four) = (text(), text(), text(), text());
+        let way = match way.as_str() {
+            "pid-file" => Way::Namespace(Leader::PidFile(one)),
+            "machine" => Way::Namespace(Leader::Machine(one)),
+            "lxc" => Way::Namespace(Leader::Lxc(one)),
+            "cgroup" => Way::Namespace(Leader::Cgroup(one)),
+            "docker" => Way::Docker { engine: one, container: two },
+            "docker-exec" => Way::DockerExec { engine: one, container: two, shell: three },
+            "tcp" => Way::TcpFixed,
+            "tcp-container" => Way::TcpContainer {
+                engine: one,
+                container: two,
+                port: three.parse().map_err(|_| Refused::setup("the parsing process gave no port"))?,
+                published: four == "published",
+            },
+            _ => return Err(Refused::setup("the parsing process gave no driver")),
+        };
+        Ok(Facts { name, login_user, env, way })
+    }
+
+    /// Understands an engine's answer on a container. `None` when the engine knows no such container.
+    pub(crate) fn inspected(&mut self, answer: &[u8]) -> Result<Option<Inspected>, Refused> {
+        let fields = self.ask(&[b"inspect", answer])?;
+        Inspected::from_fields(fields).map_err(Refused::setup)
+    }
+
+    /// Finds the container's user.
+    pub(crate) fn user(
+        &mut self,
+        wanted: &[u8],
+        passwd: &[u8],
+        group: &[u8],
+    ) -> Result<Option<User>, Refused> {
+        let fields = self.ask(&[b"user", wanted, passwd, group])?;
+        let [found, name, uid, gid, home, shell, groups] = &fields[..] else {
+            return Err(Refused::setup("the parsing process gave no answer on the user"));
+        };
+        if found != b"found" {
+            return Ok(None);
+        }
+        let numbers = |field: &[u8]| -> Vec<u32> {
+            field.chunks_exact(4).filter_map(|c| c.try_into().ok().map(u32::from_ne_bytes)).collect()
+        };
+        let ([uid], [gid]) = (&numbers(uid)[..], &numbers(gid)[..]) else {
+            return Err(Refused::setup("the parsing process gave no ids"));
+        };
+        Ok(Some(User {
+            name: name.clone(),
+            uid: *uid,
+            gid: *gid,
+            groups: numbers(groups),
+            home: home.clone(),
+            shell: shell.clone(),
+        }))
+    }
+
+    fn ask(&mut self, question: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refused> {
+        wire::send(&self.socket, question)
+            .and_then(|()| wire::receive(&self.socket))
+            .or_setup("the parsing process")
+    }
+}
+
+/// What the child does until the worker goes away.
+fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
+    process::become_user(uid, gid, &[gid])?;
+    caps::drop_all()?;
+    process::set_dumpable(false)?;
+    let question = wire::receive(socket)?;
+    let answer = target(&question);
+    seccomp::allow_only_parsing()?;
+    let fields: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
+    wire::send(socket, &fields)?;
+    loop {
+        let question = wire::receive(socket)?;
+        let question: Vec<&[u8]> = question.iter().map(Vec::as_slice).collect();
+        let answer = match question[..] {
+            [b"inspect", answer] => inspect::to_fields(answer),
+            [b"user", wanted, passwd, group] => user(wanted, passwd, group),
+            _ => return Ok(()),
+        };
+        let fields: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
+        wire::send(socket, &fields)?;
+    }
+}
+
+fn user(wanted: &[u8], passwd: &[u8], group: &[u8]) -> Vec<Vec<u8>> {
+    let bytes = |n: u32| n.to_ne_bytes().to_vec();
+    match users::find(wanted, passwd, group) {
+        None => vec![b"none".to_vec(), vec![], vec![], vec![], vec![], vec![], vec![]],
+        Some(user) => {
+            let groups = user.groups.iter().flat_map(|g| g.to_ne_bytes()).collect();
+            vec![
+                b"found".to_vec(),
+                user.name,
+                bytes(user.uid),
+                bytes(user.gid),
+                user.home,
+                user.shell,
+                groups,
+            ]
+        }
+    }
+}
+
+/// The answer on a target: a status, the cause for the log, and the facts.
+fn target(question: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let text = |n: usize| question.get(n).and_then(|f| std::str::from_utf8(f).ok()).unwrap_or_default();
+    let (id, account) =
+        (text(0).parse().map_or(TargetId(-1), TargetId), Some(text(1)).filter(|a| !a.is_empty()));
+    let refuse = |status: &str, cause: String| vec![status.as_bytes().to_vec(), cause.into_bytes()];
+    match facts(id, account) {
+        Ok(Some(target)) => match login_user(&target, account) {
+            Some(user) => encode(target, user),
+            None => {
+                refuse("account", "the target's login user is {account}, and there is no account".to_owned())
+            }
+        },
+        Ok(None) => refuse("denied", format!("no target {} or no live grant to it", id.0)),
+        Err(e) => refuse("store", e.to_string()),
+    }
+}
+
+fn facts(id: TargetId, account: Option<&str>) -> Result<Option<Target>, StoreError> {
+    let store = Store::open_read(Path::new(paths::STORE))?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    match account {
+        Some(account) if !store.grant_alive(account, id, now)? => Ok(None),
+        _ => store.target(id),
+    }
+}
+
+fn login_user(target: &Target, account: Option<&str>) -> Option<String> {
+    match &target.login_user {
+        vestibule::target::LoginUser::Fixed(user) => Some(user.clone()),
+        vestibule::target::LoginUser::Account => account.map(str::to_owned),
+    }
+}
+
+fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
+    let env: String = target.policy.env.iter().map(|(name, value)| format!("{name}={value}\0")).collect();
+    let way: Vec<String> = match target.driver {
+        Driver::Namespace { leader: Leader::PidFile(file) } => vec!["pid-file".to_owned(), file],
+        Driver::Namespace { leader: Leader::Machine(name) } => vec!["machine".to_owned(), name],
+        Driver::Namespace { leader: Leader::Lxc(name) } => vec!["lxc".to_owned(), name],
+        Driver::Namespace { leader: Leader::Cgroup(path) } => vec!["cgroup".to_owned(), path],
+        Driver::Docker { engine, container, exec: ExecWay::Namespaces, .. } => {
+            vec!["docker".to_owned(), engine, container]
+        }
+        Driver::Docker { engine, container, exec: ExecWay::Engine, shell } => {
+            vec!["docker-exec".to_owned(), engine, container, shell.unwrap_or_else(|| "/bin/sh".to_owned())]
+        }
+        Driver::Tcp { address: TcpAddress::Fixed { .. } } => vec!["tcp".to_owned()],
+        Driver::Tcp { address: TcpAddress::Container { engine, container, port, published } } => {
+            let whose = if published { "published" } else { "own" };
+            vec!["tcp-container".to_owned(), engine, container, port.to_string(), whose.to_owned()]
+        }
+    };
+    let head = ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, env];
+    head.into_iter().chain(way).map(String::into_bytes).collect()
+}

@@ -1,0 +1,161 @@
+//! The process that goes from root on the bastion to the container's user in the container, and can't come back.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use vestibule::config::Config;
+use vestibule::messages::Refusal;
+use vestibule::paths;
+use vestibule_sys::{pass, process, pty};
+
+use crate::args::{Session, say};
+use crate::container::Container;
+use crate::engine::{self, exec};
+use crate::parser::{Facts, Parser, Way};
+use crate::refused::{OrRefuse, Refused};
+use crate::session::{self, Program};
+use crate::users::User;
+use crate::{confine, environment, leader, wire};
+
+/// Does the work and reports to the monitor; returns the exit code.
+pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i32 {
+    match go(session, monitor, uid, gid) {
+        Ok(code) => code,
+        Err(refused) => {
+            tell_refused(monitor.as_fd(), &session.id, &refused);
+            i32::from(refused.refusal.exit().code())
+        }
+    }
+}
+
+/// Tells the monitor that it won't be: the exit code, the line for the user, and the cause for the log.
+pub(crate) fn tell_refused(monitor: BorrowedFd<'_>, session: &str, refused: &Refused) {
+    let line = refused.refusal.line(session);
+    let code = [refused.refusal.exit().code()];
+    tell(monitor, &[b"refused", &code, line.as_bytes(), refused.cause.as_bytes()], None);
+}
+
+fn tell(monitor: BorrowedFd<'_>, fields: &[&[u8]], fd: Option<BorrowedFd<'_>>) {
+    let mut message = Vec::new();
+    let _ = wire::send(&mut message, fields);
+    let _ = pass::send(monitor, &message, fd); // a monitor that is gone has ended the session
+}
+
+fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, Refused> {
+    let mut parser = Parser::start(uid, gid, Some(monitor.as_fd()))?;
+    let facts = parser.target(session.target, session.account.as_ref())?;
+    let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
+    let (container, env) = match &facts.way {
+        Way::Namespace(leader) => {
+            let container = Container::open(leader::find(leader, &facts.name)?, None, &facts.name)?;
+            let env = container.environ();
+            (container, env)
+        }
+        Way::Docker { engine, container } => {
+            let found = engine::inspect(&config, engine, container, &facts.name, &mut parser)?;
+            let target = || facts.name.clone();
+            if found.paused {
+                return Err(Refused::new(
+                    Refusal::Paused { target: target() },
+                    "the engine says it is paused",
+                ));
+            }
+            if found.pid <= 1 {
+                return Err(Refused::new(
+                    Refusal::NotRunning { target: target() },
+                    "the engine says it is not running",
+                ));
+            }
+            (Container::open(found.pid, Some(&found.id), &facts.name)?, found.env)
+        }
+        Way::DockerExec { engine, container, shell } => {
+            let control = engine::connect(&config, engine)?;
+            let stream = engine::connect(&config, engine)?;
+            process::become_user(uid, gid, &[gid]).or_setup("setresuid")?;
+            process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
+            drop(parser);
+            let request = exec::Request::of(session, &facts, container, shell)?;
+            let running = exec::start(control, stream, &request, &facts.name)?;
+            tell(monitor.as_fd(), &[b"engine", facts.name.as_bytes(), &facts.login_user], None);
+            return running.relay(session.pty);
+        }
+        Way::TcpContainer { .. } | Way::TcpFixed => {
+            return Err(Refused::setup("a tcp target has no namespaces to enter"));
+        }
+    };
+    let user = find_user(&container, &facts, &mut parser)?;
+    drop(parser);
+    enter(session, monitor, &facts, &container, &user, &env)?;
+    Ok(0)
+}
+
+fn find_user(container: &Container, facts: &Facts, parser: &mut Parser) -> Result<User, Refused> {
+    let unknown = || Refusal::NoSuchUser { user: String::from_utf8_lossy(&facts.login_user).into_owned() };
+    let passwd = container.user_file("etc/passwd").or_refuse(unknown, "the container's /etc/passwd")?;
+    let group = container.user_file("etc/group").or_refuse(unknown, "the container's /etc/group")?;
+    parser
+        .user(&facts.login_user, &passwd, &group)?
+        .ok_or_else(|| Refused::new(unknown(), "not in the container's /etc/passwd"))
+}
+
+fn enter(
+    session: &Session,
+    monitor: &OwnedFd,
+    facts: &Facts,
+    container: &Container,
+    user: &User,
+    env: &[u8],
+) -> Result<(), Refused> {
+    confine::move_in(container, &facts.name)?;
+    confine::become_user(container, user)?;
+    let pty = if session.pty {
+        let pty = pty::open().or_refuse(|| Refusal::NoTerminal, "/dev/pts/ptmx in the container")?;
+        tell(monitor.as_fd(), &[b"terminal"], Some(pty.master.as_fd()));
+        Some(pty)
+    } else {
+        None
+    };
+    let terminal = pty.as_ref().and_then(|p| p.number().ok());
+    go_home(user);
+    let settings = String::from_utf8_lossy(&facts.env);
+    let settings =
+        settings.split('\0').filter_map(|v| v.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let env = environment::of_session(
+        environment::from_block(env),
+        &settings.collect(),
+        user,
+        &session.client,
+        terminal,
+    );
+    let program = Program::of(user, session.client.command.as_deref(), env)?;
+    confine::load_filters(container)?;
+
+    let slave = pty.as_ref().map(|p| &p.slave);
+    let pid = process::fork_sibling(|| session::run(&program, slave, &session.id, monitor.as_fd())).map_err(
+        |e| {
+            let refusal = match e.raw_os_error().map(nix::errno::Errno::from_raw) {
+                Some(nix::errno::Errno::EAGAIN) => Refusal::Full,
+                // A pid namespace whose first process is gone takes no more: ENOMEM, pid_namespaces(7).
+                _ => Refusal::Stopped { target: facts.name.clone() },
+            };
+            Refused::new(refusal, format_args!("fork in the container: {e}"))
+        },
+    )?;
+    let name = facts.name.as_bytes();
+    tell(monitor.as_fd(), &[b"started", &pid.to_ne_bytes(), name, &user.name], Some(container.pidfd.as_fd()));
+    Ok(())
+}
+
+/// Goes to the user's home, or says that it can't, as sshd does.
+fn go_home(user: &User) {
+    let home = std::ffi::OsStr::from_bytes(&user.home);
+    if let Err(e) = std::env::set_current_dir(home) {
+        let _ = std::env::set_current_dir("/");
+        let why = nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)).desc();
+        let home = vestibule::messages::shown(&home.to_string_lossy());
+        say(&format!("Could not chdir to home directory {home}: {why}\n"));
+        let _ = std::io::stderr().flush();
+    }
+}
