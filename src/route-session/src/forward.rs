@@ -1,0 +1,125 @@
+//! The `tcp` driver: standard input and output carried to and from a TCP service, as nc(1) does, for ProxyCommand.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use vestibule::messages::Refusal;
+use vestibule::paths;
+use vestibule::target::TcpAddress;
+
+use crate::Refused;
+use crate::authorise::{Authorised, output_of};
+use crate::who::Visitor;
+
+/// For each address of the target.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const ASK_WITHIN: Duration = Duration::from_secs(12);
+const CHUNK: usize = 64 << 10;
+
+/// Connects and carries bytes until the target has no more.
+pub(crate) fn carry(
+    authorised: &Authorised,
+    address: &TcpAddress,
+    visitor: &Visitor,
+) -> Result<ExitCode, Refused> {
+    if visitor.pty || visitor.command.is_some() || authorised.command.is_some() {
+        return Err(Refused::new(Refusal::OnlyBytes, "a command or a terminal for a tcp target"));
+    }
+    let unreachable = |why: String, cause: String| {
+        Refused::new(Refusal::Unreachable { target: authorised.target.clone(), why }, cause)
+    };
+    let addresses = match address {
+        TcpAddress::Fixed { host, port } => resolve(host, *port),
+        TcpAddress::Container { .. } => container_address(authorised),
+    };
+    let addresses = addresses.map_err(|e| unreachable("its address is not known".to_owned(), e))?;
+    let mut failures = Vec::new();
+    for address in &addresses {
+        match TcpStream::connect_timeout(address, CONNECT_WITHIN) {
+            Ok(stream) => {
+                relay(&stream);
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(e) => failures.push((address, e)),
+        }
+    }
+    let why = match failures.last() {
+        Some((_, e)) if e.kind() == io::ErrorKind::TimedOut => "it does not answer".to_owned(),
+        Some((_, e)) => e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+        None => "it has no address".to_owned(),
+    };
+    let tried: Vec<String> = failures.iter().map(|(address, e)| format!("{address}: {e}")).collect();
+    Err(unreachable(why, tried.join("; ")))
+}
+
+/// Addresses of a host. Names are looked up by getent(1): this program is static, and the C library's resolver is not.
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let mut getent = Command::new("/usr/bin/getent");
+    getent
+        .env_clear()
+        .args(["ahosts", "--", host])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let listed = output_of(getent, ASK_WITHIN).map_err(|e| format!("getent ahosts '{host}': {e}"))?;
+    let listed = String::from_utf8_lossy(&listed);
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in listed.lines().filter_map(|l| l.split_ascii_whitespace().next()?.parse::<IpAddr>().ok()) {
+        let address = SocketAddr::new(address, port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// Where the target's container is now; `enter` may ask the engine, this program may not.
+fn container_address(authorised: &Authorised) -> Result<Vec<SocketAddr>, String> {
+    let mut enter = Command::new(paths::ENTER);
+    enter.env_clear().args(["--address", &authorised.id.0.to_string()]);
+    enter.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let line = output_of(enter, ASK_WITHIN).map_err(|e| format!("'{} --address': {e}", paths::ENTER))?;
+    let line = String::from_utf8_lossy(&line);
+    let (address, port) = line.trim().split_once(' ').ok_or("enter printed no address")?;
+    match (address.parse(), port.parse()) {
+        (Ok(address), Ok(port)) => Ok(vec![SocketAddr::new(address, port)]),
+        _ => Err("enter printed no address".to_owned()),
+    }
+}
+
+/// Carries bytes both ways. The end of standard input is passed on; the end of the target's bytes is the end.
+fn relay(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            copy(&mut io::stdin().lock(), &mut &*stream);
+            let _ = stream.shutdown(Shutdown::Write);
+        });
+        let whole = copy(&mut &*stream, &mut io::stdout().lock());
+        // Nothing more can be said to a target that has hung up, nor to a client that is gone, and standard input may
+        // stay open for ever: the process ends here, and the other direction with it.
+        vestibule_sys::process::exit_now(i32::from(!whole));
+    });
+}
+
+/// Copies until the end of `from`; says whether that was reached.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> bool {
+    let mut chunk = vec![0_u8; CHUNK];
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => return to.flush().is_ok(),
+            Ok(n) => {
+                if chunk.get(..n).is_none_or(|bytes| to.write_all(bytes).and_then(|()| to.flush()).is_err()) {
+                    return false;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `route-session`: the ForceCommand. It takes a session that sshd has let in to its target.
+//!
+//! It runs as the account that all login names share and has no privileges. It reads who came (the login name and the
+//! key that sshd accepted), asks `keys-lookup` again whether they may enter and where that leads, and becomes `enter`,
+//! or carries bytes to a TCP target.
+
+#![forbid(unsafe_code)]
+
+mod authorise;
+mod forward;
+mod hand_over;
+mod who;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use vestibule::messages::{Refusal, shown};
+use vestibule::target::Driver;
+use vestibule_sys::syslog::{Severity, Syslog};
+
+use authorise::Authorised;
+use who::Visitor;
+
+/// What stops a session here: words for the user, and the cause for the log.
+struct Refused {
+    refusal: Refusal,
+    cause: String,
+}
+
+impl Refused {
+    fn new(refusal: Refusal, cause: impl std::fmt::Display) -> Self {
+        Refused { refusal, cause: cause.to_string() }
+    }
+
+    fn setup(cause: impl std::fmt::Display) -> Self {
+        Refused::new(Refusal::Setup, cause)
+    }
+}
+
+fn main() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        say("route-session: to be run by sshd as ForceCommand, without arguments; see route-session(8)\n");
+        return ExitCode::from(2);
+    }
+    let log = Syslog::open("route-session");
+    let Ok(session) = who::session_number() else {
+        say("route-session: can't read '/dev/urandom'\n");
+        return ExitCode::from(Refusal::Setup.exit().code());
+    };
+    match route(&session, &log) {
+        Ok(code) => code,
+        Err(Refused { refusal, cause }) => {
+            let code = refusal.exit().code();
+            let severity = if refusal == Refusal::Setup { Severity::Error } else { Severity::Warning };
+            log.line(
+                severity,
+                format_args!("session={session} result=refused exit={code} cause={:?}", shown(&cause)),
+            );
+            say(&refusal.line(&session));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Identify, authorise, go. Returns when a TCP target is done; for the others this process becomes `enter`.
+fn route(session: &str, log: &Syslog) -> Result<ExitCode, Refused> {
+    let visitor = Visitor::from_environment()?;
+    let authorised = authorise::ask(&visitor)?;
+    let Authorised { target, account, source, .. } = &authorised;
+    log.line(
+        Severity::Info,
+        format_args!(
+            "session={session} result=granted login={:?} target={target} account={} source={source} fingerprint={} client={:?}",
+            shown(&visitor.login.to_string_lossy()),
+            account.as_deref().unwrap_or("-"),
+            visitor.fingerprint,
+            shown(&visitor.connection),
+        ),
+    );
+    match &authorised.driver {
+        Driver::Tcp { address } => forward::carry(&authorised, address, &visitor),
+        Driver::Namespace { .. } | Driver::Docker { .. } => {
+            Err(hand_over::become_enter(session, &authorised, &visitor))
+        }
+    }
+}
+
+/// Writes to standard error, where nobody may be reading.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
