@@ -13,7 +13,7 @@ use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::namespaces::{self, Kind};
 use vestibule_sys::{keyring, lsm, process, rlimits, seccomp};
 
-use crate::container::Container;
+use crate::container::{Container, LastStep};
 use crate::refused::{OrRefuse, Refused};
 use crate::users::User;
 
@@ -78,7 +78,7 @@ fn needs_privilege_for_filters(container: &Container) -> bool {
 }
 
 /// no_new_privs and the seccomp filters, in the order in which the container has them. Then the last capability goes.
-pub(crate) fn load_filters(container: &Container) -> Result<(), Refused> {
+pub(crate) fn load_filters(container: &LastStep) -> Result<(), Refused> {
     if container.status.no_new_privs {
         caps::no_new_privs().or_unconfined("no_new_privs")?;
     }

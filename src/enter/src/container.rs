@@ -44,6 +44,12 @@ pub(crate) struct Container {
     process: ProcDir,
 }
 
+/// What is put on after everything else.
+pub(crate) struct LastStep {
+    pub(crate) status: Status,
+    pub(crate) filters: Vec<Filter>,
+}
+
 impl Container {
     /// Opens the container whose first process is `pid`.
     ///
@@ -109,6 +115,12 @@ impl Container {
             status,
             process,
         })
+    }
+
+    /// Lets go of every descriptor. What is left is what [`crate::confine::load_filters`] needs.
+    pub(crate) fn into_last_step(self) -> LastStep {
+        let Container { status, filters, .. } = self;
+        LastStep { status, filters }
     }
 
     /// The environment that its first process was started with.

@@ -141,7 +141,7 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
 /// Listens to the worker until the session's process runs or it is known that it won't.
 fn begin(worker: &Child, socket: &OwnedFd, terminal: &mut Option<Terminal>) -> Result<Begun, Refused> {
     let end = Instant::now() + ENTER_WITHIN;
-    let mut begun = None;
+    let (mut begun, mut place) = (None, None);
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -173,20 +173,25 @@ fn begin(worker: &Child, socket: &OwnedFd, terminal: &mut Option<Terminal>) -> R
                 let modes = pty::hand_over_modes(std::io::stdin().as_fd(), master.as_fd());
                 *terminal = Some(Terminal { master, modes: modes.or_setup("the client's terminal")? });
             }
+            "inside" => place = Some((fd, text(1), text(2))),
             "started" => {
                 let pid = fields.get(1).and_then(|f| f.as_slice().try_into().ok()).map(i32::from_ne_bytes);
                 let pid = pid.ok_or_else(|| Refused::setup("no pid came with the worker's message"))?;
                 let child = Child::of(pid).or_setup("pidfd_open")?;
+                // Only a child of ours is a session that we may end.
+                child.is_running_child().or_setup("the session's process")?;
+                let (leader, target, user) = place.take().unwrap_or_default();
                 // A refusal of the session's process itself may have come before this.
                 if !matches!(begun, Some(Begun::Refused { .. })) {
-                    begun = Some(Begun::Inside { child, leader: fd, target: text(2), user: text(3) });
+                    begun = Some(Begun::Inside { child, leader, target, user });
                 }
             }
             "engine" => return Ok(Begun::ByEngine { target: text(1), user: text(2) }),
-            _ => {
+            "refused" => {
                 let code = fields.get(1).and_then(|f| f.first()).copied().unwrap_or(Exit::Setup.code());
                 begun = Some(Begun::Refused { code, line: text(2), cause: text(3) });
             }
+            other => return Err(Refused::setup(format_args!("the worker said '{}'", shown(other)))),
         }
     }
 }

@@ -87,7 +87,7 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
     };
     let user = find_user(&container, &facts, &mut parser)?;
     drop(parser);
-    enter(session, monitor, &facts, &container, &user, &env)?;
+    enter(session, monitor, &facts, container, &user, &env)?;
     Ok(0)
 }
 
@@ -104,20 +104,22 @@ fn enter(
     session: &Session,
     monitor: &OwnedFd,
     facts: &Facts,
-    container: &Container,
+    container: Container,
     user: &User,
     env: &[u8],
 ) -> Result<(), Refused> {
-    confine::move_in(container, &facts.name)?;
-    confine::become_user(container, user)?;
-    let pty = if session.pty {
+    confine::move_in(&container, &facts.name)?;
+    confine::become_user(&container, user)?;
+    let who = [b"inside", facts.name.as_bytes(), &user.name];
+    tell(monitor.as_fd(), &who, Some(container.pidfd.as_fd()));
+    let (slave, terminal) = if session.pty {
         let pty = pty::open().or_refuse(|| Refusal::NoTerminal, "/dev/pts/ptmx in the container")?;
         tell(monitor.as_fd(), &[b"terminal"], Some(pty.master.as_fd()));
-        Some(pty)
+        let number = pty.number().ok();
+        (Some(pty.slave), number)
     } else {
-        None
+        (None, None)
     };
-    let terminal = pty.as_ref().and_then(|p| p.number().ok());
     go_home(user);
     let settings = String::from_utf8_lossy(&facts.env);
     let settings =
@@ -130,21 +132,21 @@ fn enter(
         terminal,
     );
     let program = Program::of(user, session.client.command.as_deref(), env)?;
-    confine::load_filters(container)?;
+    // The session's process will be seen in the container before it is the shell, and a container that may trace could
+    // take its descriptors: from here on there are none but 0, 1, 2, the terminal and the monitor's socket.
+    let last_step = container.into_last_step();
+    confine::load_filters(&last_step)?;
 
-    let slave = pty.as_ref().map(|p| &p.slave);
-    let pid = process::fork_sibling(|| session::run(&program, slave, &session.id, monitor.as_fd())).map_err(
-        |e| {
-            let refusal = match e.raw_os_error().map(nix::errno::Errno::from_raw) {
-                Some(nix::errno::Errno::EAGAIN) => Refusal::Full,
-                // A pid namespace whose first process is gone takes no more: ENOMEM, pid_namespaces(7).
-                _ => Refusal::Stopped { target: facts.name.clone() },
-            };
-            Refused::new(refusal, format_args!("fork in the container: {e}"))
-        },
-    )?;
-    let name = facts.name.as_bytes();
-    tell(monitor.as_fd(), &[b"started", &pid.to_ne_bytes(), name, &user.name], Some(container.pidfd.as_fd()));
+    let body = || session::run(&program, slave.as_ref(), &session.id, monitor.as_fd());
+    let pid = process::fork_sibling(body).map_err(|e| {
+        let refusal = match e.raw_os_error().map(nix::errno::Errno::from_raw) {
+            Some(nix::errno::Errno::EAGAIN) => Refusal::Full,
+            // A pid namespace whose first process is gone takes no more: ENOMEM, pid_namespaces(7).
+            _ => Refusal::Stopped { target: facts.name.clone() },
+        };
+        Refused::new(refusal, format_args!("fork in the container: {e}"))
+    })?;
+    tell(monitor.as_fd(), &[b"started", &pid.to_ne_bytes()], None);
     Ok(())
 }
 

@@ -143,6 +143,21 @@ impl Child {
         }))
     }
 
+    /// That it is a child of this process, not yet reaped: it is left as it is.
+    ///
+    /// # Errors
+    /// `ECHILD` when it is somebody else's.
+    pub fn is_running_child(&self) -> io::Result<()> {
+        // SAFETY: siginfo_t is plain data; the kernel fills it in.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let id = self.pidfd.as_raw_fd().cast_unsigned();
+        // SAFETY: info lives through the call and the descriptor is ours.
+        cvt_int(unsafe {
+            libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+        })?;
+        Ok(())
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

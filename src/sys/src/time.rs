@@ -8,6 +8,12 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| i64::try_from(t.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// From now on, local time is the host's (`/etc/localtime`), not that of the caller's `TZ`.
+pub fn forget_callers_zone() {
+    // SAFETY: the name is NUL-terminated; by contract no other thread reads the environment.
+    unsafe { libc::unsetenv(c"TZ".as_ptr()) };
+}
+
 /// The second (since 1970) at which local clocks show what clocks of universal time show at `second`: mktime(3) of the
 /// calendar fields of `second`. `None` when the C library can't say.
 #[must_use]

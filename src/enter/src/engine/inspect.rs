@@ -47,6 +47,8 @@ struct State {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase")]
 struct ConfigPart {
+    #[serde(default)]
+    hostname: String,
     env: Option<Vec<String>>,
 }
 
@@ -100,17 +102,14 @@ pub(crate) fn parse(mut answer: &[u8]) -> Result<Option<Inspected>, String> {
     let endpoints = network.networks.unwrap_or_default();
     let candidates = std::iter::once(network.address.as_str())
         .chain(endpoints.values().flatten().flat_map(|e| [e.v4.as_str(), e.v6.as_str()]));
+    // As the engine's own exec has it: HOSTNAME, unless the container's settings say otherwise (the first one counts).
+    let mut env: Vec<String> = answer.config.env.unwrap_or_default();
+    env.push(format!("HOSTNAME={}", answer.config.hostname));
     Ok(Some(Inspected {
         id: answer.id,
         pid: if answer.state.running { answer.state.pid } else { 0 },
         paused: answer.state.paused,
-        env: answer
-            .config
-            .env
-            .unwrap_or_default()
-            .iter()
-            .flat_map(|v| [v.as_bytes(), &[0]].concat())
-            .collect(),
+        env: env.iter().flat_map(|v| [v.as_bytes(), &[0]].concat()).collect(),
         address: candidates.filter_map(|a| a.parse().ok()).next(),
         published: network
             .ports
@@ -200,7 +199,7 @@ mod tests {
     fn an_answer_survives_the_way_to_the_worker() {
         let id = "a".repeat(64);
         let json = format!(
-            r#"{{"Id":"{id}","State":{{"Pid":77,"Running":true,"Paused":false}},"Config":{{"Env":["A=b c","E="]}},
+            r#"{{"Id":"{id}","State":{{"Pid":77,"Running":true,"Paused":false}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
             "NetworkSettings":{{"IPAddress":"","Networks":{{"n":{{"IPAddress":"172.18.0.2"}},"m":null}},
             "Ports":{{"22/tcp":[{{"HostIp":"0.0.0.0","HostPort":"2222"}}],"53/udp":null,"80/tcp":null}}}}}}"#
         );
@@ -209,7 +208,7 @@ mod tests {
             id,
             pid: 77,
             paused: false,
-            env: b"A=b c\0E=\0".to_vec(),
+            env: b"A=b c\0E=\0HOSTNAME=h\0".to_vec(),
             address: Some("172.18.0.2".parse().unwrap()),
             published: vec![(22, "127.0.0.1".parse().unwrap(), 2222)],
         };
