@@ -29,6 +29,8 @@ pub(crate) fn move_in(container: &Container, target: &str) -> Result<(), Refused
     process::set_personality(container.personality).or_unconfined("personality")?;
     lsm::label_on_exec(&container.label).or_unconfined("label of the security module")?;
 
+    // The bastion's groups stay behind, also where the container's user namespace would not let us change them.
+    process::set_groups(&[]).or_unconfined("supplementary groups")?;
     let stopped = || Refusal::NotRunning { target: target.to_owned() };
     enter_namespaces(container).or_refuse(stopped, "setns")?;
     namespaces::chroot_into(container.root.as_fd()).or_refuse(stopped, "chroot")

@@ -245,10 +245,11 @@ fn attend(
     };
     give_back(terminal.as_ref());
     drop(terminal); // hangs up the container's side
-    if over.or_setup("poll")? == Over::HungUp {
-        end_session(child);
-    }
-    let ended = child.wait().or_setup("waitid")?;
+    let ended = match over.or_setup("poll")? {
+        Over::Ended => child.wait(),
+        Over::HungUp => end_session(child),
+    };
+    let ended = ended.or_setup("waitid")?;
     // The end of a pid namespace's first process kills all the others.
     let stopped = ended == Ended::Signalled(SIGKILL)
         && leader
@@ -287,16 +288,26 @@ fn without_terminal(child: &Child, signals: &SignalFd) -> std::io::Result<Over> 
 }
 
 /// Ends what the session started: SIGHUP now, SIGKILL after the grace time. What made itself a session of its own stays.
-fn end_session(child: &Child) {
+fn end_session(child: &Child) -> std::io::Result<Ended> {
     let grace = Config::load_trusted(Path::new(paths::CONFIG)).map_or(10, |c| c.session.grace_seconds);
     let end = Instant::now() + Duration::from_secs(grace);
-    let mut lives = process::signal_session(child.pid(), SIGHUP);
-    while lives && Instant::now() < end {
-        let _ = child.try_wait();
-        std::thread::sleep(Duration::from_millis(20));
-        lives = process::signal_session(child.pid(), 0);
+    process::signal_session(child.pid(), SIGHUP);
+    let mut ended = None;
+    loop {
+        // A process that ended is in its session until it is reaped.
+        if ended.is_none() {
+            ended = child.try_wait()?;
+        }
+        let lives = process::signal_session(child.pid(), 0);
+        match ended {
+            Some(ended) if !lives => return Ok(ended),
+            _ if Instant::now() >= end => break,
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
     }
-    if lives {
-        process::signal_session(child.pid(), SIGKILL);
+    process::signal_session(child.pid(), SIGKILL);
+    match ended {
+        Some(ended) => Ok(ended),
+        None => child.wait(),
     }
 }

@@ -240,9 +240,19 @@ pub fn parent_pid() -> i32 {
 /// # Errors
 /// `EPERM` without the privilege, `EINVAL` for ids that the user namespace does not map.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
-    // SAFETY: groups is a slice of gid_t (u32) and its length is given.
-    cvt_int(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    set_groups(groups)?;
     become_ids(uid, gid)
+}
+
+/// Changes the supplementary groups of this thread.
+///
+/// # Errors
+/// As setgroups(2).
+pub fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: groups is a slice of gid_t (u32) and its length is given; the raw call changes this thread, and by contract
+    // there is no other.
+    cvt(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    Ok(())
 }
 
 /// As [`become_user`], leaving the supplementary groups: in a user namespace that denies setgroups(2).
