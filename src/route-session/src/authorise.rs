@@ -55,8 +55,8 @@ fn authorised(decision: Decision) -> Result<Authorised, Refused> {
         let reason = decision.reason.as_deref().unwrap_or("no reason given");
         let refusal = match reason {
             "store" => Refusal::Store,
-            "config" => Refusal::Setup,
-            "no-account" | "ambiguous-account" => Refusal::AccountNeeded,
+            "config" | "fingerprint" | "client" | "privileges" => Refusal::Setup,
+            "account-needed" | "ambiguous-account" => Refusal::AccountNeeded,
             _ => Refusal::Denied,
         };
         let detail = decision.detail.as_deref().unwrap_or_default();
