@@ -1,0 +1,75 @@
+# vestibule: build, install, show, test. The targets that an operator needs are `build` and `install`;
+# `demo` and `test` do all their own set-up on a fresh Debian 12, as root.
+
+PREFIX     ?= /usr
+SYSCONFDIR ?= /etc
+DESTDIR    ?=
+CARGO      ?= cargo
+PROFILE    ?= release
+# Where the dynamic linker looks for NSS modules.
+MULTIARCH  ?= $(shell gcc -print-multiarch 2>/dev/null)
+LIBDIR     ?= $(PREFIX)/lib$(if $(MULTIARCH),/$(MULTIARCH),64)
+
+# Not asked of rustc, which root may not have on its path when it installs.
+HOST       ?= $(shell uname -m)-unknown-linux-gnu
+
+target_dir  := $(or $(CARGO_TARGET_DIR),target)
+libexecdir  := $(DESTDIR)$(PREFIX)/libexec/vestibule
+sharedir    := $(DESTDIR)$(PREFIX)/share/vestibule
+programs    := $(target_dir)/$(HOST)/$(PROFILE)
+nss_module  := $(target_dir)/$(PROFILE)/libnss_vestibule.so
+
+# Owners, setuid and capabilities: by default only where the files go to their final place.
+STAGE_OWNERS ?= $(if $(DESTDIR),0,$(if $(filter 0,$(shell id -u)),1,0))
+
+.PHONY: build install demo test lint unit bats bench clean
+
+# The programs carry their C library with them: they start faster, and depend on nothing that a package upgrade may swap
+# underneath a login. The NSS module lives in other programs and must share theirs.
+build:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) --target $(HOST)
+	$(CARGO) build --locked --profile $(PROFILE) -p nss_vestibule
+
+# Installs what `build` made, and changes nothing else: sshd, NSS and the store are as they were until an administrator
+# runs `vestibulectl init`, edits nsswitch.conf and copies the drop-in.
+install:
+	install -d $(libexecdir) $(sharedir)/sshd_config.d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR) \
+		$(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -m 0755 $(programs)/route-session $(libexecdir)/route-session
+	install -m 0750 $(programs)/keys-lookup $(programs)/enter $(libexecdir)/
+	install -m 0755 $(programs)/vestibulectl $(DESTDIR)$(PREFIX)/sbin/vestibulectl
+	install -m 0644 $(nss_module) $(DESTDIR)$(LIBDIR)/libnss_vestibule.so.2
+	install -m 0644 sshd_config.d/10-vestibule.conf $(sharedir)/sshd_config.d/10-vestibule.conf
+	install -m 0644 packaging/sysusers.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vestibule.conf
+	install -m 0644 packaging/tmpfiles.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vestibule.conf
+	set -e; for page in $(wildcard man/*.[1-9]); do \
+		install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
+	done
+ifeq ($(STAGE_OWNERS),1)
+	getent group vestibule >/dev/null || groupadd --system vestibule
+	chown root:vestibule $(libexecdir)/keys-lookup $(libexecdir)/enter
+	chmod 4750 $(libexecdir)/enter
+	setcap cap_dac_read_search=p $(libexecdir)/keys-lookup
+endif
+
+demo:
+	tests/demo.sh
+
+test:
+	tests/setup.sh
+	tests/run --all
+
+lint:
+	tests/run --lint
+
+unit:
+	tests/run --unit
+
+bats:
+	tests/run
+
+bench:
+	tests/bench.sh
+
+clean:
+	$(CARGO) clean
