@@ -33,6 +33,42 @@ pub fn from_local(second: i64) -> Option<i64> {
     }
 }
 
+/// What calendar and clock show: local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Local {
+    /// The year, such as 2026.
+    pub year: i64,
+    /// 0 (January) to 11.
+    pub month: usize,
+    /// Of the month, 1 to 31.
+    pub day: i32,
+    /// 0 to 23.
+    pub hour: i32,
+    /// 0 to 59.
+    pub minute: i32,
+}
+
+/// What local clocks show at `second` (since 1970): localtime_r(3). The time zone is read once, from `TZ` or
+/// `/etc/localtime`. `None` for a year that the C library has no number for.
+#[must_use]
+pub fn to_local(second: i64) -> Option<Local> {
+    // SAFETY: tm is plain data that localtime_r fills in; with a single thread nothing changes the time zone meanwhile.
+    let fields = unsafe {
+        let mut fields: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const second, &raw mut fields).is_null() {
+            return None;
+        }
+        fields
+    };
+    Some(Local {
+        year: 1900 + i64::from(fields.tm_year),
+        month: usize::try_from(fields.tm_mon).ok()?,
+        day: fields.tm_mday,
+        hour: fields.tm_hour,
+        minute: fields.tm_min,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +78,14 @@ mod tests {
         let second = 1_893_456_000;
         let local = from_local(second).unwrap();
         assert!((local - second).abs() <= 15 * 3600);
+    }
+
+    #[test]
+    fn to_local_and_from_local_are_inverse_in_winter() {
+        // 2030-01-01 00:00 by local clocks, wherever this runs.
+        let local = to_local(from_local(1_893_456_000).unwrap());
+        assert_eq!(local, Some(Local { year: 2030, month: 0, day: 1, hour: 0, minute: 0 }));
+        assert_eq!(to_local(i64::MAX), None);
     }
 
     #[test]

@@ -1,0 +1,290 @@
+//! The sources of keys, one after the other.
+
+use super::outcome::{Denied, GrantLine, Granted, LineRef, Outcome, Reason, Source};
+use super::steps::Step;
+use super::{Judge, Question, World};
+use crate::authorized_keys::{self, LineError};
+use crate::options::{HostPort, Options};
+use crate::policy::{self, Dropped};
+use crate::public_key::PublicKey;
+use crate::store::{AccountKey, KeyFacts};
+use crate::target::{Driver, LoginUser, Target, TcpAddress};
+use crate::tenant_file::KeyFileError;
+
+/// Asks every source that counts for a key that is in order.
+pub(super) fn collect(
+    question: &Question<'_>,
+    world: &World<'_>,
+    trace: &mut dyn FnMut(Step<'_>),
+    target: Target,
+    named: Option<String>,
+    facts: &KeyFacts,
+) -> Outcome {
+    let mut search = Search {
+        question,
+        world,
+        trace,
+        target: &target,
+        lines: Vec::new(),
+        dropped: Vec::new(),
+        near: None,
+        forwards: None,
+        last: false,
+    };
+    let found = search.accounts(named.as_deref(), facts);
+    if found.is_ok() && !search.done() {
+        search.others(named.is_some(), facts);
+    }
+    let Search { lines, dropped, near, .. } = search;
+    match found {
+        Ok(()) if !lines.is_empty() => Outcome::Granted(Box::new(Granted { target, lines, dropped })),
+        found => {
+            let reason = found.err().or(near).unwrap_or(Reason::NotListed);
+            trace(Step::Denied(&reason));
+            Outcome::Denied(Box::new(Denied { target, account: named, reason, dropped }))
+        }
+    }
+}
+
+struct Search<'a, 'q> {
+    question: &'a Question<'q>,
+    world: &'a World<'a>,
+    trace: &'a mut dyn FnMut(Step<'_>),
+    target: &'a Target,
+    lines: Vec<GrantLine>,
+    dropped: Vec<LineRef>,
+    /// The best reason so far for finding nothing.
+    near: Option<Reason>,
+    /// Where forwards may go, once that was asked.
+    forwards: Option<Vec<HostPort>>,
+    /// A line without conditions was found: no further one can count.
+    last: bool,
+}
+
+impl Search<'_, '_> {
+    /// Keys of accounts. With `named`, of that one only.
+    fn accounts(&mut self, named: Option<&str>, facts: &KeyFacts) -> Result<(), Reason> {
+        let counts: Vec<&AccountKey> = facts
+            .accounts
+            .iter()
+            .filter(|key| named.is_none_or(|name| name == key.account) && self.has_grant(key))
+            .collect();
+        if self.target.login_user == LoginUser::Account {
+            let mut names: Vec<String> = counts.iter().map(|key| key.account.clone()).collect();
+            names.dedup();
+            if names.len() > 1 {
+                return Err(Reason::Ambiguous(names));
+            }
+        }
+        for key in counts {
+            if self.done() {
+                break;
+            }
+            self.row(Source::Account, Some(&key.account), &key.public_key, &key.options);
+        }
+        Ok(())
+    }
+
+    /// Whether a key of an account counts: neither it nor the account's grant has ended.
+    fn has_grant(&mut self, key: &AccountKey) -> bool {
+        let now = self.question.clock.now;
+        let ended = |expires: Option<i64>| expires.filter(|end| *end <= now);
+        let Some(grant) = key.grant else {
+            (self.trace)(Step::NoGrant(&key.account));
+            self.near(Reason::NoGrant(key.account.clone()));
+            return false;
+        };
+        if let Some(end) = ended(grant.expires) {
+            (self.trace)(Step::GrantEnded(&key.account, end));
+            self.near(Reason::Ended);
+            return false;
+        }
+        !self.key_ended(Source::Account, ended(key.expires))
+    }
+
+    fn key_ended(&mut self, source: Source, ended: Option<i64>) -> bool {
+        if let Some(end) = ended {
+            (self.trace)(Step::KeyEnded(LineRef { source, line: None }, end));
+            self.near(Reason::Ended);
+        }
+        ended.is_some()
+    }
+
+    /// The sources that know no account.
+    fn others(&mut self, named: bool, facts: &KeyFacts) {
+        let why = if named {
+            "the login names an account"
+        } else if self.target.login_user == LoginUser::Account {
+            // A key without an account would have to be somebody.
+            self.near(Reason::NeedsAccount);
+            "the target's user is the account, and such keys have none"
+        } else {
+            return self.without_account(facts);
+        };
+        for source in [Source::Target, Source::Managed, Source::Own] {
+            (self.trace)(Step::NotAsked(source, why));
+        }
+    }
+
+    fn without_account(&mut self, facts: &KeyFacts) {
+        for key in &facts.target_keys {
+            let ended = key.expires.filter(|end| *end <= self.question.clock.now);
+            if !self.done() && !self.key_ended(Source::Target, ended) {
+                self.row(Source::Target, None, &key.public_key, &key.options);
+            }
+        }
+        if self.done() {
+            return;
+        }
+        let managed = self.world.files.managed(self.target);
+        self.file(Source::Managed, managed);
+        if self.done() {
+            return;
+        }
+        let why = match (&self.target.home, self.target.policy.own_keys) {
+            (Some(home), true) => {
+                let own = self.world.files.own(home);
+                return self.file(Source::Own, own);
+            }
+            (None, true) => "the target has no home on this host",
+            (_, false) => "the target's policy does not take its own keys",
+        };
+        (self.trace)(Step::NotAsked(Source::Own, why));
+    }
+
+    /// A key of the store.
+    fn row(&mut self, source: Source, account: Option<&str>, public_key: &str, options: &[u8]) {
+        let line = LineRef { source, line: None };
+        match public_key.parse::<PublicKey>() {
+            Ok(key) if key.fingerprint() == self.question.key => match Options::parse(options) {
+                Ok(options) => self.line(line, account, &key, &options),
+                Err(why) => self.bad_line(line, why.into()),
+            },
+            _ => (self.trace)(Step::BadRow(source)),
+        }
+    }
+
+    /// The lines of a file that list the key.
+    fn file(&mut self, source: Source, file: Result<Option<Vec<u8>>, KeyFileError>) {
+        let file = match file {
+            Ok(Some(file)) => file,
+            Ok(None) => return (self.trace)(Step::NoFile(source)),
+            Err(why) => return (self.trace)(Step::BadFile(source, &why)),
+        };
+        let mut listed = 0;
+        for found in authorized_keys::lines(&file) {
+            if self.done() {
+                break;
+            }
+            match found {
+                Ok(entry) if entry.key.fingerprint() == self.question.key => {
+                    listed += 1;
+                    let line = LineRef { source, line: Some(entry.line) };
+                    self.line(line, None, &entry.key, &entry.options);
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    let line = LineRef { source, line: Some(problem.line) };
+                    if problem.key.is_some_and(|key| key.fingerprint() == self.question.key) {
+                        listed += 1;
+                        self.bad_line(line, problem.why);
+                    } else {
+                        (self.trace)(Step::BadLine { line, why: problem.why, ours: false });
+                    }
+                }
+            }
+        }
+        (self.trace)(Step::Read(source, listed));
+    }
+
+    /// A line that lists the key and can't be read.
+    fn bad_line(&mut self, line: LineRef, why: LineError) {
+        (self.trace)(Step::BadLine { line, why, ours: true });
+        self.dropped.push(line);
+        self.near(Reason::Options);
+    }
+
+    /// A line that lists the key.
+    fn line(&mut self, source: LineRef, account: Option<&str>, key: &PublicKey, options: &Options) {
+        if options.expiry_times.iter().any(|time| time.is_past(&self.question.clock)) {
+            (self.trace)(Step::Expired(source));
+            return self.near(Reason::Ended);
+        }
+        if let (Judge::Here(client), Some(from)) = (&self.question.judge, &options.from)
+            && !client.as_ref().is_some_and(|client| from.matches(client))
+        {
+            (self.trace)(Step::Elsewhere(source));
+            return self.near(Reason::Elsewhere);
+        }
+        match self.narrow(options) {
+            Ok(narrowed) => {
+                let conditional = self.question.judge == Judge::Sshd && options.is_conditional();
+                (self.trace)(Step::Line { line: source, account, conditional });
+                self.lines.push(GrantLine {
+                    source,
+                    account: account.map(str::to_owned),
+                    text: narrowed.line(key),
+                    command: narrowed.command,
+                    pty: narrowed.pty,
+                });
+                self.last = !conditional;
+            }
+            Err(why) => {
+                (self.trace)(Step::Dropped(source, why));
+                self.dropped.push(source);
+                self.near(Reason::Options);
+            }
+        }
+    }
+
+    fn narrow(&mut self, options: &Options) -> Result<policy::Narrowed, Dropped> {
+        let tcp = matches!(self.target.driver, Driver::Tcp { .. });
+        // An engine is asked only if the answer counts.
+        let forwards = if tcp && options.port_forwarding { self.forwards() } else { Vec::new() };
+        let grant = policy::Grant { pty: self.target.policy.pty, command: !tcp, forwards };
+        policy::narrow(options, &grant)
+    }
+
+    /// Where forwards of a TCP target may go: to the target, so that `ssh -J` works.
+    fn forwards(&mut self) -> Vec<HostPort> {
+        if let Some(forwards) = &self.forwards {
+            return forwards.clone();
+        }
+        let place = match (&self.target.driver, &self.question.judge) {
+            (Driver::Tcp { address: TcpAddress::Fixed { host, port } }, _) => {
+                HostPort::new(host, *port).ok_or_else(|| "the target's host or port is none".to_owned())
+            }
+            (Driver::Tcp { .. }, Judge::Sshd) => self.world.addresses.container(self.target.id),
+            // sshd has had its line; nobody looks at this one.
+            _ => return Vec::new(),
+        };
+        let forwards = match place {
+            Ok(place) => vec![place],
+            Err(why) => {
+                (self.trace)(Step::NoForward(&why));
+                Vec::new()
+            }
+        };
+        self.forwards.insert(forwards).clone()
+    }
+
+    /// Whether no further line can count.
+    fn done(&self) -> bool {
+        self.last
+    }
+
+    /// Keeps the reason that says most: of several, the one that was nearest to opening.
+    fn near(&mut self, reason: Reason) {
+        let rank = |reason: &Reason| match reason {
+            Reason::Options => 5,
+            Reason::Elsewhere => 4,
+            Reason::Ended => 3,
+            Reason::NoGrant(_) => 2,
+            Reason::NeedsAccount => 1,
+            _ => 0,
+        };
+        if self.near.as_ref().is_none_or(|old| rank(old) < rank(&reason)) {
+            self.near = Some(reason);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The domain of vestibule, without effects where it can be.
+//!
+//! A login is decided here and nowhere else: [`login`] names and [`fingerprint`]s come in, the [`store`] says what is
+//! known of them, [`decide`] says what that means, and [`authorized_keys`] writes the line that sshd gets. Programs
+//! stand around this crate: they read arguments, call it, and print. It opens no socket.
+
+#![forbid(unsafe_code)]
+
+pub mod authorized_keys;
+pub mod config;
+pub mod decide;
+pub mod decision;
+pub mod engine_address;
+pub mod exit;
+pub mod fingerprint;
+pub mod messages;
+pub mod options;
+pub mod paths;
+pub mod policy;
+pub mod public_key;
+pub mod store;
+pub mod target;
+pub mod tenant_file;
+
+pub use vestibule_names as names;
