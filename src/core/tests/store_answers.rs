@@ -1,5 +1,13 @@
 //! What the store answers, what it refuses, and what an answer costs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;

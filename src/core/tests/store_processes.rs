@@ -3,6 +3,14 @@
 //! The roles are played by this test binary itself, started again with `ROLE` set. Readers become another user, so
 //! these tests need root; without it they fail, and say so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -231,7 +239,7 @@ fn work(store: &Path, index: &Path) {
     let mut writer = Writer::open(store, index, None).unwrap();
     loop {
         // Small and large ones in turn; the large ones are more than SQLite keeps in -wal before it moves pages.
-        let many = if next % 7 == 0 { 2_000 } else { 3 };
+        let many = if next.is_multiple_of(7) { 2_000 } else { 3 };
         writer
             .change::<_, vestibule::store::ChangeError>(|changes| {
                 for number in next..next + many {
@@ -305,8 +313,11 @@ fn whenever_a_writer_is_killed_the_readers_see_all_that_it_committed_and_nothing
         writer.child.wait().unwrap();
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut writer.stdout, &mut rest).unwrap();
-        let said =
-            rest.lines().filter_map(|line| line.strip_prefix("says: ")?.parse().ok()).last().unwrap_or(first);
+        let said = rest
+            .lines()
+            .filter_map(|line| line.strip_prefix("says: ")?.parse().ok())
+            .next_back()
+            .unwrap_or(first);
 
         let seen = place.revoked();
         assert!(seen >= said, "round {round}: {said} were committed, {seen} are there");
