@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use crate::{cvt, cvt_int};
 
@@ -82,4 +83,27 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     // SAFETY: F_SETFL takes an int; the descriptor is borrowed and open.
     cvt_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) })?;
     Ok(())
+}
+
+/// `PIPEFS_MAGIC` of linux/magic.h.
+const PIPEFS_MAGIC: libc::c_long = 0x5049_5045;
+
+/// Whether standard descriptor `number` is fit for somebody who does not wish us well: a pipe without a name, or
+/// `/dev/null`; where a `terminal` is asked for, a pseudoterminal instead.
+///
+/// # Errors
+/// As fstat(2).
+pub fn crosses(number: i32, terminal: bool) -> io::Result<bool> {
+    // SAFETY: std keeps 0, 1 and 2 open for the whole of a program's life.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    let file = File::from(fd.try_clone_to_owned()?);
+    let meta = file.metadata()?;
+    let (kind, device) = (meta.file_type(), meta.rdev());
+    let device = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    if terminal {
+        // Unix98 slaves: majors 136 to 143 (devices.txt of the kernel).
+        return Ok(kind.is_char_device() && (136..144).contains(&device.0));
+    }
+    let nameless = nix::sys::statfs::fstatfs(&file)?.filesystem_type().0 == PIPEFS_MAGIC;
+    Ok((kind.is_fifo() && nameless) || (kind.is_char_device() && device == (1, 3)))
 }

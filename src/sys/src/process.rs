@@ -51,10 +51,24 @@ pub fn fork_sibling(body: impl FnOnce() -> i32) -> io::Result<i32> {
 
 fn raw_fork(flags: libc::c_int, body: impl FnOnce() -> i32) -> io::Result<i32> {
     let flags = libc::c_long::from(flags | libc::SIGCHLD);
-    // SAFETY: no new stack and no shared memory, so this is fork(2) with another parent at most. The callers see to it
-    // that there is a single thread, so that no lock is held by a thread that the child lacks.
-    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) })?;
+    let flags = flags | libc::c_long::from(libc::CLONE_CHILD_SETTID);
+    let mut own_number: libc::pid_t = 0;
+    let slot = &raw mut own_number;
+    // SAFETY: no new stack and no shared memory, so this is fork(2) with another parent at most; the kernel writes the
+    // slot in the child only. The callers see to it that there is a single thread, so that no lock is held by a thread
+    // that the child lacks.
+    #[cfg(target_arch = "x86_64")]
+    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, slot, 0_u64) })?;
+    // SAFETY: as above; here the last two arguments stand the other way round (clone(2)).
+    #[cfg(target_arch = "aarch64")]
+    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, slot) })?;
     if pid == 0 {
+        // A seccomp filter of a container can answer 0 without making a child. Only the kernel can have written this.
+        // SAFETY: the slot is ours and lives.
+        if unsafe { slot.read_volatile() } == 0 {
+            // SAFETY: ends a process that is not what it was told it is.
+            unsafe { libc::_exit(101) }
+        }
         let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(status) }
@@ -93,6 +107,22 @@ impl Child {
                 return Ok(ended);
             }
         }
+    }
+
+    /// Whether it has ended; it is not reaped, so that its number stays its own.
+    ///
+    /// # Errors
+    /// `ECHILD` when it is somebody else's child.
+    pub fn has_ended(&self) -> io::Result<bool> {
+        // SAFETY: siginfo_t is plain data; the kernel fills it in.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let id = self.pidfd.as_raw_fd().cast_unsigned();
+        // SAFETY: info lives through the call and the descriptor is ours.
+        cvt_int(unsafe {
+            libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+        })?;
+        // SAFETY: waitid has filled in the fields of a SIGCHLD, or left zeroes.
+        Ok(unsafe { info.si_pid() } != 0)
     }
 
     /// Reaps it if it has ended.
@@ -141,21 +171,6 @@ impl Child {
         } else {
             Ended::Signalled(status)
         }))
-    }
-
-    /// That it is a child of this process, not yet reaped: it is left as it is.
-    ///
-    /// # Errors
-    /// `ECHILD` when it is somebody else's.
-    pub fn is_running_child(&self) -> io::Result<()> {
-        // SAFETY: siginfo_t is plain data; the kernel fills it in.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let id = self.pidfd.as_raw_fd().cast_unsigned();
-        // SAFETY: info lives through the call and the descriptor is ours.
-        cvt_int(unsafe {
-            libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
-        })?;
-        Ok(())
     }
 
     /// Sends it a signal.
@@ -308,6 +323,14 @@ pub fn of_session(sid: i32) -> Vec<i32> {
         nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid))).is_ok_and(|s| s.as_raw() == sid)
     })
     .collect()
+}
+
+/// The children of this process, as the kernel lists them in `/proc/self/task/TID/children` (proc(5)).
+#[must_use]
+pub fn children() -> Vec<i32> {
+    let own = nix::unistd::getpid();
+    let listed = std::fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// Sends `signal` to every process of session `sid`; says whether there was one.

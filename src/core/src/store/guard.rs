@@ -66,7 +66,7 @@ impl Guard {
         if polite {
             let unusable = |source| StoreError::File { path: path.to_owned(), source };
             let mut found = flock(libc::F_RDLCK, WAITING);
-            let store = File::open(path).map_err(unusable)?;
+            let store = File::open(path).map_err(|error| StoreError::unopened(path, error))?;
             fcntl(store.as_fd(), FcntlArg::F_OFD_GETLK(&mut found))
                 .map_err(|error| unusable(error.into()))?;
             if i32::from(found.l_type) != libc::F_UNLCK {

@@ -1,0 +1,208 @@
+//! `vestibulectl check`: is everything as it must be? Each fault is one line, with the mend.
+
+use std::fs;
+use std::process::ExitCode;
+
+use nix::unistd::geteuid;
+use serde::Serialize;
+use vestibule::config::Config;
+use vestibule::names::login::target_lookups;
+use vestibule::paths;
+use vestibule::store::{Store, Writer};
+use vestibule::target::{Driver, TcpAddress};
+
+use crate::init;
+use crate::layout::{self, Identities};
+use crate::output::{Output, Shown};
+use crate::place::{Place, as_owner};
+
+pub(crate) mod setup;
+
+/// Something that is not as it must be.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fault {
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What to do; may be empty where `what` says it.
+    pub(crate) mend: String,
+}
+
+impl Fault {
+    pub(crate) fn new(what: impl Into<String>, mend: impl Into<String>) -> Fault {
+        Fault { what: what.into(), mend: mend.into() }
+    }
+}
+
+const MEND: &str = "run 'vestibulectl check --mend'";
+
+pub(crate) fn run(place: &Place, mend: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let mut faults = Vec::new();
+    if mend && let Err(error) = init::make(place) {
+        faults.push(Fault::new(format!("can't mend: {error:#}"), ""));
+    }
+    check(place, &mut faults);
+    let mut out = Output::new();
+    if json {
+        for fault in &faults {
+            let _ = out.element(fault);
+        }
+        out.end_array();
+    } else {
+        for fault in &faults {
+            let separator = if fault.mend.is_empty() { "" } else { "; " };
+            let _ =
+                out.line(format_args!("fault: {}{separator}{}", Shown(fault.what.as_bytes()), fault.mend));
+        }
+        let _ = match faults.len() {
+            0 => out.line(format_args!("no faults")),
+            1 => out.line(format_args!("1 fault")),
+            many => out.line(format_args!("{many} faults")),
+        };
+    }
+    out.finish()?;
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(place: &Place, faults: &mut Vec<Fault>) {
+    let config = if place.is_real {
+        Config::load_trusted(&place.config_path)
+    } else {
+        Config::load(&place.config_path)
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            faults.push(Fault::new(format!("configuration: {:#}", anyhow::Error::from(error)), ""));
+            Config::default()
+        }
+    };
+    if !place.is_real {
+        return store(place, &config, faults);
+    }
+    if !geteuid().is_root() {
+        faults.push(Fault::new("not run as root: much can't be looked at", "run it as root"));
+    }
+    match Identities::find() {
+        Err(error) => faults.push(Fault::new(format!("{error:#}"), "")),
+        Ok(None) => faults.push(Fault::new("vestibule's users do not exist", "run 'vestibulectl init'")),
+        Ok(Some(who)) => {
+            setup::members(faults);
+            setup::nss_conf(who, faults);
+            for place in layout::directories(who).into_iter().chain(layout::store_files(who)) {
+                faults.extend(place.fault().map(|what| Fault::new(what, MEND)));
+            }
+            let empty = fs::read_dir(paths::EMPTY_HOME).is_ok_and(|mut entries| entries.next().is_none());
+            if !empty {
+                faults.push(Fault::new(
+                    format!("'{}' is not an empty directory", paths::EMPTY_HOME),
+                    "empty it",
+                ));
+            }
+            setup::programs(who, faults);
+            let checked = as_owner(who.refresh.uid, who.session.gid, || {
+                store(place, &config, faults);
+                Ok(())
+            });
+            faults.extend(checked.err().map(|error| Fault::new(format!("{error:#}"), "")));
+        }
+    }
+    setup::nsswitch(faults);
+    setup::sshd(faults);
+}
+
+/// The store's file, its index, and what is in it.
+fn store(place: &Place, config: &Config, faults: &mut Vec<Fault>) {
+    let prefix = config.target_prefix.as_deref();
+    let writer = match Writer::open(&place.store, &place.index, prefix) {
+        Ok(writer) => writer,
+        Err(error) => return faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "")),
+    };
+    let restore = "restore the store from a copy";
+    match writer.integrity() {
+        Ok(found) => {
+            faults.extend(
+                found.into_iter().map(|line| Fault::new(format!("the store is damaged: {line}"), restore)),
+            );
+        }
+        Err(error) => faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "")),
+    }
+    match writer.check_names() {
+        Err(error) => faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), MEND)),
+        Ok(names) => {
+            if names.missing > 0 {
+                let what = format!(
+                    "{} of {} names are missing in '{}'",
+                    names.missing,
+                    names.names,
+                    place.index.display()
+                );
+                faults.push(Fault::new(format!("{what}: nobody can log in by them"), MEND));
+            }
+            if names.extra > 0 {
+                let what = format!(
+                    "'{}' has {} names that are not in the store",
+                    place.index.display(),
+                    names.extra
+                );
+                faults.push(Fault::new(what, MEND));
+            }
+            if names.other_prefix {
+                let what = format!("'{}' was made for another target_prefix", place.index.display());
+                faults.push(Fault::new(what, MEND));
+            }
+        }
+    }
+    drop(writer);
+    match Store::open_read(&place.store) {
+        Ok(store) => contents(&store, config, faults),
+        Err(error) => faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "")),
+    }
+}
+
+fn contents(store: &Store, config: &Config, faults: &mut Vec<Fault>) {
+    let listed = store.targets(None, |row| {
+        match row {
+            Err(error) => {
+                faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "set the target anew"));
+            }
+            Ok(row) => {
+                let engine = match &row.target.driver {
+                    Driver::Docker { engine, .. }
+                    | Driver::Tcp { address: TcpAddress::Container { engine, .. } } => Some(engine),
+                    _ => None,
+                };
+                if let Some(engine) = engine.filter(|engine| !config.engine.contains_key(*engine)) {
+                    let what = format!(
+                        "target '{}' is of the engine '{engine}', which is not configured",
+                        row.target.name
+                    );
+                    faults.push(Fault::new(what, "add it to vestibule.toml, or set the target anew"));
+                }
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    faults.extend(listed.err().map(|error| Fault::new(format!("{:#}", anyhow::Error::from(error)), "")));
+    host_users(store, config, faults);
+}
+
+/// Names that a user of this host has got since they were added.
+fn host_users(store: &Store, config: &Config, faults: &mut Vec<Fault>) {
+    let passwd = fs::read("/etc/passwd").unwrap_or_default();
+    for name in passwd.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next())
+    {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        let named = target_lookups(name, config.target_prefix.as_deref())
+            .any(|lookup| store.target_named(&lookup, None).is_ok_and(|target| target.is_some()));
+        let default =
+            store.account(name).is_ok_and(|account| account.is_some_and(|(_, default)| default.is_some()));
+        if named || default {
+            let what =
+                format!("the login name '{name}' is a user of this host, and never leads to vestibule");
+            faults.push(Fault::new(
+                what,
+                "rename the target, take the alias or the default target away, or remove the user",
+            ));
+        }
+    }
+}

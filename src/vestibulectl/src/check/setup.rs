@@ -1,0 +1,177 @@
+//! What of the host's own set-up vestibule depends on: NSS, sshd, programs, users.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use vestibule::paths;
+
+use super::{Fault, MEND};
+use crate::getent;
+use crate::layout::{self, Identities};
+
+const NSSWITCH: &str = "/etc/nsswitch.conf";
+/// Where `make install` puts the drop-in, and where it belongs.
+const DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/10-vestibule.conf";
+const SSHD_CONFIG_DIR: &str = "/etc/ssh/sshd_config.d";
+const SSHD: &str = "/usr/sbin/sshd";
+const GETCAP: &str = "/usr/sbin/getcap";
+
+/// What an administrator has to do after `init`, with what is done already left out.
+pub(crate) fn next_steps() -> Vec<String> {
+    let mut faults = Vec::new();
+    nsswitch(&mut faults);
+    sshd(&mut faults);
+    if faults.is_empty() {
+        return vec!["NSS and sshd are set up".to_owned()];
+    }
+    let steps = faults.into_iter().enumerate();
+    let lines = steps.map(|(number, fault)| format!("  {}. {} ({})", number + 1, fault.mend, fault.what));
+    std::iter::once("next:".to_owned()).chain(lines).collect()
+}
+
+/// The users that read the store must be in its group.
+pub(super) fn members(faults: &mut Vec<Fault>) {
+    let group = paths::USER_SESSION;
+    let members = match getent::group(group) {
+        Ok(Some((_, members))) => members,
+        Ok(None) => {
+            return faults
+                .push(Fault::new(format!("group '{group}' does not exist"), "run 'vestibulectl init'"));
+        }
+        Err(error) => return faults.push(Fault::new(format!("{error:#}"), "")),
+    };
+    for user in [paths::USER_KEYS, paths::USER_REFRESH] {
+        if !members.iter().any(|member| member == user) {
+            faults.push(Fault::new(format!("user '{user}' is not a member of group '{group}'"), MEND));
+        }
+    }
+}
+
+pub(super) fn nss_conf(who: Identities, faults: &mut Vec<Fault>) {
+    let text = fs::read_to_string(paths::NSS_CONF).unwrap_or_default();
+    let value = |key: &str| {
+        let line =
+            text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
+        line.and_then(|value| value.trim().parse::<u32>().ok())
+    };
+    if (value("uid"), value("gid")) != (Some(who.session.uid), Some(who.session.gid)) {
+        let what = format!("'{}' does not have the ids of user '{}'", paths::NSS_CONF, paths::USER_SESSION);
+        faults.push(Fault::new(what, MEND));
+    }
+}
+
+pub(super) fn programs(who: Identities, faults: &mut Vec<Fault>) {
+    for program in layout::programs(who) {
+        faults
+            .extend(program.fault().map(|what| Fault::new(what, "install vestibule again ('make install')")));
+    }
+    let asked = Command::new(GETCAP).arg(paths::KEYS_LOOKUP).env_clear().stdin(Stdio::null()).output();
+    let capabilities = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let needed = "cap_dac_read_search=p";
+    match capabilities {
+        Ok(text) if text.trim_end().ends_with(needed) => {}
+        Ok(_) => faults.push(Fault::new(
+            format!(
+                "'{}' lacks the capability {needed}, and can't read targets' own key files",
+                paths::KEYS_LOOKUP
+            ),
+            format!("run 'setcap {needed} {}'", paths::KEYS_LOOKUP),
+        )),
+        Err(error) => faults.push(Fault::new(
+            format!("can't execute '{GETCAP}' to see the capability of keys-lookup: {error}"),
+            "install libcap2-bin",
+        )),
+    }
+}
+
+/// `vestibule` must stand on the passwd line behind `files`, so that the host's own users come first.
+pub(super) fn nsswitch(faults: &mut Vec<Fault>) {
+    if !module_is_installed() {
+        faults.push(Fault::new(
+            "libnss_vestibule.so.2 is not installed",
+            "install vestibule again ('make install')",
+        ));
+    }
+    let text = fs::read_to_string(NSSWITCH).unwrap_or_default();
+    let sources = text.lines().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.trim_start().strip_prefix("passwd")?.trim_start().strip_prefix(':').map(str::to_owned)
+    });
+    let sources = sources.unwrap_or_default();
+    let at = |name: &str| sources.split_whitespace().position(|source| source == name);
+    let hosts_own = at("files").or_else(|| at("compat"));
+    let mend = format!("in '{NSSWITCH}', put 'vestibule' behind 'files' on the line 'passwd:'");
+    match (hosts_own, at("vestibule")) {
+        (Some(files), Some(ours)) if files < ours => {}
+        (_, None) => faults
+            .push(Fault::new(format!("'{NSSWITCH}' does not have 'vestibule' on the line 'passwd:'"), mend)),
+        (_, Some(_)) => {
+            faults
+                .push(Fault::new(format!("'{NSSWITCH}' has 'vestibule' before the host's own users"), mend));
+        }
+    }
+}
+
+fn module_is_installed() -> bool {
+    let module = "libnss_vestibule.so.2";
+    let multiarch = |base: &str| {
+        let entries = fs::read_dir(base).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<PathBuf>>()
+    };
+    ["/usr/lib", "/lib", "/usr/lib64", "/lib64"]
+        .iter()
+        .flat_map(|base| multiarch(base).into_iter().chain([PathBuf::from(base)]))
+        .any(|directory| directory.join(module).exists())
+}
+
+/// What sshd itself says it would do with one of our login names.
+pub(super) fn sshd(faults: &mut Vec<Fault>) {
+    let mend = format!("copy '{DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
+    if !Path::new(SSHD).exists() {
+        return faults.push(Fault::new(format!("'{SSHD}' does not exist"), "install OpenSSH's server"));
+    }
+    let who = format!("user={},host=localhost,addr=127.0.0.1", paths::USER_SESSION);
+    let asked = Command::new(SSHD).args(["-T", "-C", &who]).stdin(Stdio::null()).output();
+    let output = match asked {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            let what = format!("'{SSHD} -T' fails: {}", why.trim().replace(['\r', '\n'], " "));
+            return faults.push(Fault::new(what, "mend sshd's configuration"));
+        }
+        Err(error) => return faults.push(Fault::new(format!("can't execute '{SSHD}': {error}"), "")),
+    };
+    let value = |key: &str| {
+        output
+            .lines()
+            .find_map(|line| line.split_once(' ').filter(|(name, _)| *name == key).map(|(_, value)| value))
+    };
+    // `forcecommand` may have the shell's `exec` before the program.
+    let runs = |key: &str, wanted: &str| {
+        let mut words = value(key).unwrap_or_default().split(' ').filter(|word| *word != "exec");
+        words.next() == Some(wanted)
+    };
+    let is = |key: &str, wanted: &str| value(key) == Some(wanted);
+    if !runs("authorizedkeyscommand", paths::KEYS_LOOKUP) || !runs("forcecommand", paths::ROUTE_SESSION) {
+        let what = format!("sshd does not have vestibule's drop-in for group '{}'", paths::USER_SESSION);
+        return faults.push(Fault::new(what, mend));
+    }
+    for (key, wanted) in [
+        ("authorizedkeyscommanduser", paths::USER_KEYS),
+        ("authorizedkeysfile", "none"),
+        ("authenticationmethods", "publickey"),
+        ("exposeauthinfo", "yes"),
+        ("permituserrc", "no"),
+        ("allowagentforwarding", "no"),
+        ("allowstreamlocalforwarding", "no"),
+        ("permittunnel", "no"),
+        ("fingerprinthash", "SHA256"),
+    ] {
+        if !is(key, wanted) {
+            let found = value(key).unwrap_or("nothing");
+            let what = format!("sshd has '{key} {found}' for vestibule's login names; it must be '{wanted}'");
+            faults.push(Fault::new(what, &mend));
+        }
+    }
+}

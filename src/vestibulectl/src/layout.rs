@@ -1,0 +1,166 @@
+//! Directories and files of an installation: whose they are, and what their modes must be.
+//!
+//! `init` makes them so, `check` says where they are not. packaging/tmpfiles.d says the same of the directories.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nix::libc;
+use vestibule::paths;
+
+use crate::getent;
+
+/// Who an installation needs, as the host knows them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identities {
+    /// The user and group that every login name maps to.
+    pub(crate) session: getent::User,
+    /// The owner of the store.
+    pub(crate) refresh: getent::User,
+}
+
+impl Identities {
+    /// Asks the host; nothing when one of them is missing.
+    pub(crate) fn find() -> anyhow::Result<Option<Identities>> {
+        let session = getent::user(paths::USER_SESSION)?;
+        let refresh = getent::user(paths::USER_REFRESH)?;
+        Ok(session.zip(refresh).map(|(session, refresh)| Identities { session, refresh }))
+    }
+}
+
+/// A directory or a file, and how it must be.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Place {
+    fn new(path: impl Into<PathBuf>, mode: u32, (uid, gid): (u32, u32)) -> Place {
+        Place { path: path.into(), mode, uid, gid }
+    }
+}
+
+/// The directories, outer ones first.
+pub(crate) fn directories(who: Identities) -> Vec<Place> {
+    let root = (0, 0);
+    let store = (who.refresh.uid, who.session.gid);
+    vec![
+        Place::new("/etc/vestibule", 0o755, root),
+        Place::new(paths::CONFIG_DIR, 0o755, root),
+        Place::new(paths::MANAGED_KEYS, 0o755, store),
+        Place::new(paths::STATE_DIR, 0o755, store),
+        Place::new(paths::EMPTY_HOME, 0o755, root),
+        Place::new(paths::RUN_DIR, 0o755, root),
+        Place::new(paths::SESSIONS_DIR, 0o770, (0, who.session.gid)),
+    ]
+}
+
+/// The files of the store.
+pub(crate) fn store_files(who: Identities) -> Vec<Place> {
+    let owner = (who.refresh.uid, who.session.gid);
+    let beside = |suffix: &str| format!("{}{suffix}", paths::STORE);
+    vec![
+        Place::new(paths::STORE, 0o640, owner),
+        Place::new(beside("-wal"), 0o640, owner),
+        Place::new(beside("-shm"), 0o640, owner),
+        Place::new(paths::INDEX, 0o644, owner),
+    ]
+}
+
+/// The programs, as `make install` puts them.
+pub(crate) fn programs(who: Identities) -> Vec<Place> {
+    let members = (0, who.session.gid);
+    vec![
+        Place::new(paths::KEYS_LOOKUP, 0o750, members),
+        Place::new(paths::ROUTE_SESSION, 0o755, (0, 0)),
+        Place::new(paths::ENTER, 0o4750, members),
+    ]
+}
+
+impl Place {
+    /// Makes the directory, or what is wrong with it right.
+    pub(crate) fn make_directory(&self) -> anyhow::Result<()> {
+        let shown = self.path.display();
+        match DirBuilder::new().mode(0o700).create(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("can't make directory '{shown}'"));
+            }
+            _ => {}
+        }
+        self.set(libc::O_DIRECTORY).with_context(|| format!("directory '{shown}'"))
+    }
+
+    /// Makes what is wrong with owner and mode of a file of the store right, if the file is there.
+    pub(crate) fn mend_file(&self) -> anyhow::Result<()> {
+        match self.set(0) {
+            Err(error)
+                if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) =>
+            {
+                Ok(())
+            }
+            other => other.with_context(|| format!("file '{}'", self.path.display())),
+        }
+    }
+
+    /// By a descriptor: others may own the directory it is in, and swap it.
+    fn set(&self, flags: i32) -> anyhow::Result<()> {
+        let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options().read(true).custom_flags(flags).open(&self.path)?;
+        let about = file.metadata()?;
+        if about.is_file() && about.nlink() != 1 {
+            bail!("has more than one name; remove it");
+        }
+        if (about.uid(), about.gid()) != (self.uid, self.gid) {
+            fchown(&file, Some(self.uid), Some(self.gid))?;
+        }
+        if about.mode() & 0o7777 != self.mode {
+            file.set_permissions(Permissions::from_mode(self.mode))?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with owner, group or mode, in words.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let shown = self.path.display();
+        let about = match self.path.symlink_metadata() {
+            Ok(about) => about,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Some(format!("'{shown}' does not exist"));
+            }
+            Err(error) => return Some(format!("can't look at '{shown}': {error}")),
+        };
+        let found = (about.mode() & 0o7777, about.uid(), about.gid());
+        let wanted = (self.mode, self.uid, self.gid);
+        let show = |(mode, uid, gid): (u32, u32, u32)| format!("mode {mode:04o}, owner {uid}, group {gid}");
+        if about.is_symlink() {
+            return Some(format!("'{shown}' is a symbolic link"));
+        }
+        (found != wanted).then(|| format!("'{shown}' has {}; it must have {}", show(found), show(wanted)))
+    }
+}
+
+/// Writes a file of root's as a whole, when it does not say that already. Returns whether it was written.
+pub(crate) fn write_root_file(path: &Path, text: &str) -> anyhow::Result<bool> {
+    let about = || format!("can't write '{}'", path.display());
+    let as_it_is =
+        path.symlink_metadata().is_ok_and(|m| m.is_file() && m.mode() & 0o7777 == 0o644 && m.uid() == 0);
+    if as_it_is && std::fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return Ok(false);
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    std::fs::write(&new, text).with_context(about)?;
+    let file = File::open(&new).with_context(about)?;
+    fchown(&file, Some(0), Some(0)).with_context(about)?;
+    file.set_permissions(Permissions::from_mode(0o644)).with_context(about)?;
+    file.sync_all().with_context(about)?;
+    std::fs::rename(&new, path).with_context(about)?;
+    Ok(true)
+}

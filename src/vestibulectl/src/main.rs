@@ -1,0 +1,82 @@
+//! `vestibulectl`: the administrator's command.
+//!
+//! It stands beside the way of a login: it fills the store that a login asks, shows what is in it, and explains what a
+//! login would get. `args.rs` is the command line; each noun has a module of its own; `place.rs` knows where the files
+//! are and as whom they are touched; `output.rs` is the only way to standard output.
+
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod args;
+mod check;
+mod explain;
+mod getent;
+mod grants;
+mod init;
+mod keys;
+mod layout;
+mod output;
+mod paste;
+mod place;
+mod sessions;
+mod target_args;
+mod targets;
+mod when;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use place::Place;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    if args.verbose {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .init();
+    }
+    match run(args) {
+        Ok(code) => code,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with the whole chain of causes. Nobody is left to tell when this fails.
+            let _ = writeln!(std::io::stderr(), "vestibulectl: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let place = Place::new(args.config, args.store, args.index);
+    match args.command {
+        Command::Init => init::run(&place),
+        Command::Check { mend, json } => check::run(&place, mend, json),
+        Command::Account(command) => accounts::run(&place.ready()?, command),
+        Command::Key(command) => keys::run(&place.ready()?, command),
+        Command::Target(command) => targets::run(&place.ready()?, command),
+        Command::Grant(command) => grants::run(&place.ready()?, command),
+        Command::Sessions { json } => sessions::run(json),
+        Command::Explain(what) => explain::run(&place.ready()?, what),
+    }
+}
+
+/// Help and the version go to standard output, what is wrong with the command line to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if error.use_stderr() {
+        let _ = write!(std::io::stderr(), "{text}");
+        return ExitCode::from(2);
+    }
+    match write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}

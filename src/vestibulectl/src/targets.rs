@@ -1,0 +1,228 @@
+//! `vestibulectl target`.
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde::Serialize;
+use vestibule::names::login::TargetName;
+use vestibule::store::{KeyFilter, NewTarget, Store, StoreError, TargetRow};
+use vestibule::target::{Driver, ExecWay, Leader, Policy, TargetId, TcpAddress};
+
+use crate::accounts::target_id;
+use crate::args::TargetCommand;
+use crate::getent::refuse_host_user;
+use crate::grants::{self, find_target};
+use crate::output::{Output, Shown, remark, say};
+use crate::place::Ready;
+use crate::target_args::{self, TargetAdd, TargetSet};
+use crate::{keys, when};
+
+pub(crate) fn run(ready: &Ready, command: TargetCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        TargetCommand::Add(options) => add(ready, &options)?,
+        TargetCommand::Set(options) => set(ready, &options)?,
+        TargetCommand::List { json } => list(ready, json)?,
+        TargetCommand::Show { name, json } => show(ready, &name, json)?,
+        TargetCommand::Rm { name } => {
+            ready.write()?.change(|changes| {
+                let id = target_id(changes, &name, ready.prefix())?;
+                anyhow::Ok(changes.remove_target(id)?)
+            })?;
+            say(format_args!("removed target '{name}', its keys and its grants"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add(ready: &Ready, options: &TargetAdd) -> anyhow::Result<()> {
+    let target = options.target(&ready.config)?;
+    check_names(target_args::names(&target))?;
+    ready.write()?.change(|changes| changes.add_target(&target, "local"))?;
+    say(format_args!("added target '{}'", target.name))
+}
+
+fn set(ready: &Ready, options: &TargetSet) -> anyhow::Result<()> {
+    let mut writer = ready.write()?;
+    let store = ready.read()?;
+    let id = find_target(ready, &store, &options.name)?.id;
+    let row = find(&store, id)?;
+    drop(store);
+    let before: Vec<TargetName> = names_of(&row)?;
+    let target = &row.target;
+    let mut new = NewTarget {
+        name: target.name.clone(),
+        aliases: before.iter().filter(|name| **name != target.name).cloned().collect(),
+        driver: target.driver.clone(),
+        login_user: target.login_user.clone(),
+        home: target.home.clone(),
+        policy: target.policy.clone(),
+    };
+    options.apply(&mut new, &ready.config)?;
+    check_names(target_args::names(&new).filter(|name| !before.contains(name)))?;
+    writer.change(|changes| changes.set_target(id, &new))?;
+    say(format_args!("changed target '{}'", new.name))
+}
+
+fn names_of(row: &TargetRow) -> anyhow::Result<Vec<TargetName>> {
+    let aliases = row.aliases.iter().map(|alias| {
+        TargetName::try_from(alias.as_str()).map_err(|why| anyhow!("alias '{}': {why}", alias.escape_debug()))
+    });
+    std::iter::once(Ok(row.target.name.clone())).chain(aliases).collect()
+}
+
+/// Refuses names under which nobody could come in, and remarks on those under which only some could.
+fn check_names<'a>(names: impl Iterator<Item = &'a TargetName>) -> anyhow::Result<()> {
+    for name in names {
+        refuse_host_user("target", name.as_str())?;
+        if let Err(why) = vestibule::names::login::parse(name.as_str().as_bytes()) {
+            remark(format_args!(
+                "target '{name}': is only reached as ACCOUNT+{name}: as a login name it {why}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn find(store: &Store, id: TargetId) -> anyhow::Result<TargetRow> {
+    let mut found = None;
+    store.targets(Some(id), |row| {
+        found = Some(row);
+        ControlFlow::Break(())
+    })?;
+    Ok(found.ok_or_else(|| anyhow!("no target '{}'", id.0))??)
+}
+
+#[derive(Serialize)]
+struct TargetJson<'a> {
+    id: TargetId,
+    name: &'a str,
+    aliases: &'a [String],
+    #[serde(flatten)]
+    driver: &'a Driver,
+    user: &'a str,
+    home: Option<&'a str>,
+    policy: &'a Policy,
+    source: &'a str,
+    created: i64,
+    updated: i64,
+}
+
+impl<'a> TargetJson<'a> {
+    fn new(row: &'a TargetRow) -> Self {
+        let target = &row.target;
+        TargetJson {
+            id: target.id,
+            name: target.name.as_str(),
+            aliases: &row.aliases,
+            driver: &target.driver,
+            user: target.login_user.as_str(),
+            home: target.home.as_deref(),
+            policy: &target.policy,
+            source: &row.source,
+            created: row.created,
+            updated: row.updated,
+        }
+    }
+}
+
+fn list(ready: &Ready, json: bool) -> anyhow::Result<()> {
+    let store = ready.read()?;
+    let mut out = Output::new();
+    if !json {
+        let _ = out.line(format_args!("{:<32} {:<48} {:<16} ALIASES", "TARGET", "ENTERED BY", "USER"));
+    }
+    let mut bad: Vec<StoreError> = Vec::new();
+    store.targets(None, |row| match row {
+        Ok(row) if json => out.element(&TargetJson::new(&row)),
+        Ok(row) => out.line(format_args!(
+            "{:<32} {:<48} {:<16} {}",
+            row.target.name.as_str(),
+            Shown(describe(&row.target.driver).as_bytes()),
+            Shown(row.target.login_user.as_str().as_bytes()),
+            Shown(row.aliases.join(" ").as_bytes())
+        )),
+        Err(error) => {
+            bad.push(error);
+            ControlFlow::Continue(())
+        }
+    })?;
+    if json {
+        out.end_array();
+    }
+    out.finish()?;
+    match bad.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// A driver in a few words.
+fn describe(driver: &Driver) -> String {
+    match driver {
+        Driver::Namespace { leader: Leader::PidFile(file) } => format!("namespaces of the process in {file}"),
+        Driver::Namespace { leader: Leader::Machine(name) } => format!("namespaces of machine {name}"),
+        Driver::Namespace { leader: Leader::Lxc(name) } => format!("namespaces of LXC container {name}"),
+        Driver::Namespace { leader: Leader::Cgroup(path) } => format!("namespaces of control group {path}"),
+        Driver::Docker { engine, container, exec: ExecWay::Namespaces, .. } => {
+            format!("namespaces of {engine} container {container}")
+        }
+        Driver::Docker { engine, container, exec: ExecWay::Engine, .. } => {
+            format!("exec of {engine} in container {container}")
+        }
+        Driver::Tcp { address: TcpAddress::Fixed { host, port } } => format!("TCP to {host} port {port}"),
+        Driver::Tcp { address: TcpAddress::Container { engine, container, port, published } } => {
+            let way = if *published { "published port" } else { "port" };
+            format!("TCP to {way} {port} of {engine} container {container}")
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TargetDetails<'a> {
+    #[serde(flatten)]
+    target: TargetJson<'a>,
+    keys: Vec<keys::KeyJson>,
+    grants: Vec<grants::GrantJson>,
+}
+
+fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
+    let store = ready.read()?;
+    let id = find_target(ready, &store, name)?.id;
+    let row = find(&store, id)?;
+    let keys = keys::gather(&store, KeyFilter::Target(id))?;
+    let grants = grants::gather(&store, None, Some(id))?;
+    let mut out = Output::new();
+    if json {
+        out.json(&TargetDetails { target: TargetJson::new(&row), keys, grants });
+        return out.finish();
+    }
+    let target = &row.target;
+    let yes_or_no = |yes: bool| if yes { "yes" } else { "no" };
+    let _ = out.line(format_args!("target     {} (id {})", target.name, id.0));
+    let _ = out.line(format_args!("aliases    {}", Shown(row.aliases.join(" ").as_bytes())));
+    let _ = out.line(format_args!("entered by {}", Shown(describe(&target.driver).as_bytes())));
+    if let Driver::Docker { shell: Some(shell), .. } = &target.driver {
+        let _ = out.line(format_args!("shell      {}", Shown(shell.as_bytes())));
+    }
+    let _ = out.line(format_args!("user       {}", Shown(target.login_user.as_str().as_bytes())));
+    let _ =
+        out.line(format_args!("home       {}", Shown(target.home.as_deref().unwrap_or_default().as_bytes())));
+    let _ = out.line(format_args!("terminals  {}", yes_or_no(target.policy.pty)));
+    let _ =
+        out.line(format_args!("own keys   {}", yes_or_no(target.policy.own_keys && target.home.is_some())));
+    for (name, value) in &target.policy.env {
+        let _ = out.line(format_args!("variable   {}={}", Shown(name.as_bytes()), Shown(value.as_bytes())));
+    }
+    let _ = out.line(format_args!("source     {}", Shown(row.source.as_bytes())));
+    let _ = out.line(format_args!("created    {}", when::show(row.created)));
+    let _ = out.line(format_args!("updated    {}", when::show(row.updated)));
+    for key in &keys {
+        let _ = out.line(format_args!("key        {key}"));
+    }
+    for grant in &grants {
+        let end = when::show_end(grant.expires, when::now());
+        let _ = out.line(format_args!("grant      {} ends {end}", Shown(grant.account.as_bytes())));
+    }
+    out.finish()
+}
