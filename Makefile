@@ -33,7 +33,7 @@ build:
 # Installs what `build` made, and changes nothing else: sshd, NSS and the store are as they were until an administrator
 # runs `vestibulectl init`, edits nsswitch.conf and copies the drop-in.
 install:
-	install -d $(libexecdir) $(sharedir)/sshd_config.d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR) \
+	install -d $(libexecdir) $(sharedir)/empty $(sharedir)/sshd_config.d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR) \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 0755 $(programs)/route-session $(libexecdir)/route-session
 	install -m 0750 $(programs)/keys-lookup $(programs)/enter $(libexecdir)/

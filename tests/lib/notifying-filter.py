@@ -48,7 +48,7 @@ program = b"".join(
     ]
 )
 buffer = ctypes.create_string_buffer(program, len(program))
-prog = ctypes.create_string_buffer(struct.pack("=HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
+prog = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
 check(libc.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, NEW_LISTENER, prog), "seccomp")
 os.write(load, b"x")
 signal.pause()

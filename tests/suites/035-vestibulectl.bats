@@ -24,7 +24,7 @@ teardown() { show_logs_on_failure; }
     run_ok stat -c '%a %U:%G %n' /var/lib/vestibule /var/lib/vestibule/{empty,store.db,store.db-wal,store.db-shm,names.idx} \
         /run/vestibule /run/vestibule/sessions /etc/vestibule /etc/vestibule/{vestibule.toml,nss.conf}
     is "755 vestibule-refresh:vestibule /var/lib/vestibule
-755 root:root /var/lib/vestibule/empty
+755 root:root /usr/share/vestibule/empty
 640 vestibule-refresh:vestibule /var/lib/vestibule/store.db
 640 vestibule-refresh:vestibule /var/lib/vestibule/store.db-wal
 640 vestibule-refresh:vestibule /var/lib/vestibule/store.db-shm

@@ -21,7 +21,7 @@ setup_file() {
 target() { limit vestibulectl target add "$1" --driver tcp --address 127.0.0.1:9 >/dev/null; }
 
 # The entry that NAME must have.
-entry() { echo "$1:*:$(id -u vestibule):$(id -g vestibule)::/var/lib/vestibule/empty:/bin/sh"; }
+entry() { echo "$1:*:$(id -u vestibule):$(id -g vestibule)::/usr/share/vestibule/empty:/bin/sh"; }
 
 is_user() {
     run_ok getent passwd "$1"
@@ -42,7 +42,7 @@ teardown() {
 @test "a target is a user with the shared ids, no password, an empty home and /bin/sh" {
     is_user lab
     is_user "$UUID"
-    run_ok stat -c '%U %a' /var/lib/vestibule/empty
+    run_ok stat -c '%U %a' /usr/share/vestibule/empty
     is 'root 755' "$output"
 }
 
@@ -80,7 +80,7 @@ teardown() {
     matches '^root:x:0:0:' "$output"
     run_ok useradd --system --no-create-home den
     run_ok getent passwd den
-    matches_not '/var/lib/vestibule/empty' "$output"
+    matches_not '/usr/share/vestibule/empty' "$output"
     userdel den
 }
 
@@ -105,7 +105,7 @@ teardown() {
     sed -i '/^vestibule:/d' /etc/passwd
     run_any getent passwd "$uid"
     mv /run/box/passwd /etc/passwd
-    is "vestibule:*:$uid:$(id -g vestibule)::/var/lib/vestibule/empty:/bin/sh" "$output"
+    is "vestibule:*:$uid:$(id -g vestibule)::/usr/share/vestibule/empty:/bin/sh" "$output"
     is_nobody 54321
     is_nobody 4294967295
 }
@@ -178,7 +178,7 @@ def uid(number):
     return module._nss_vestibule_getpwuid_r(number, entry, buffer, ctypes.c_size_t(1024), ctypes.byref(code)), code.value
 
 
-needed = len(b"lab\0*\0\0/var/lib/vestibule/empty\0/bin/sh\0")
+needed = len(b"lab\0*\0\0/usr/share/vestibule/empty\0/bin/sh\0")
 assert ask(b"lab") == (SUCCESS, 77)
 assert ask(b"lab", needed) == (SUCCESS, 77)
 for size in range(needed):

@@ -27,9 +27,13 @@ teardown() {
 
 setup_shell() { docker exec den /bin/sh -c "cp -n /etc/passwd /etc/passwd.orig; sed -i 's,^root:.*,root:x:0:0:root:/root:$1,' /etc/passwd"; }
 
-# The account of all logins, as it runs route-session, but with a command line of its own.
+# The account of all logins, as it runs route-session, but with a command line of its own. 0, 1 and 2 are pipes, as sshd
+# makes them.
 as_session() {
-    limit env -i setpriv --reuid vestibule --regid vestibule --init-groups "$@"
+    (
+        set -o pipefail
+        { { limit env -i setpriv --reuid vestibule --regid vestibule --init-groups "$@" 2>&1 >&3 | cat >&2; } 3>&1 | cat; } </dev/null
+    )
 }
 
 target_id() { vestibulectl target show "$1" --json | jq .id; }
@@ -130,7 +134,7 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
 
 @test "only the shared account may run the privileged program, and root may not" {
     run_rc 126 as_user nobody "$ENTER" --help
-    run_rc 126 as_user vestibule-refresh bash -c "groups | grep -q vestibule && exit 126; exec $ENTER --help"
+    run_rc 126 as_user vestibule-refresh "$ENTER" --help
     run_rc 200 "$ENTER" --session x --target 1
     matches 'not by root' "$stderr"
 }

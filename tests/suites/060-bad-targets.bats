@@ -199,7 +199,8 @@ c, _ = s.accept(); c.recv(9999); c.sendall(os.environ["ANSWER"].encode().decode(
     local command
     box exact vt-busybox alice
     # The shell's own view of its command line: its third word is the command.
-    for command in 'cat /proc/$$/cmdline #'{"'\"\\\`\$(x)", ' ~ * ? [a] {b,c} !x ; & | < >', $'two\nlines\n', $'tab\tCR\r.', $'\xff\xfe\x80 not UTF-8', "$(printf 'x%.0s' {1..20000})"}; do
+    for command in "'\"\\\`\$(x)" ' ~ * ? [a] {b,c} !x ; & | < >' $'two\nlines\n' $'tab\tCR\r.' $'\xff\xfe\x80 not UTF-8' "$(printf 'x%.0s' {1..20000})"; do
+        command='cat /proc/$$/cmdline #'$command
         ssh_as alice+exact "$command" >"$BATS_TEST_TMPDIR/seen"
         printf 'sh\0-c\0%s\0' "$command" >"$BATS_TEST_TMPDIR/wanted"
         run_ok cmp "$BATS_TEST_TMPDIR/wanted" "$BATS_TEST_TMPDIR/seen"

@@ -59,7 +59,14 @@ mod tests {
 
     #[test]
     fn refuses_what_is_none() {
-        for text in ["", "SHA256:", "MD5:00:11", "SHA256:AAAA", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "SHA256:\0"] {
+        for text in [
+            "",
+            "SHA256:",
+            "MD5:00:11",
+            "SHA256:AAAA",
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+            "SHA256:\0",
+        ] {
             assert_eq!(text.parse::<Fingerprint>(), Err(NotAFingerprint), "{text:?}");
         }
     }

@@ -97,7 +97,7 @@ impl Refusal {
             Refusal::Unreachable { .. } => Exit::Unreachable,
             Refusal::NoTerminal | Refusal::TerminalRefused | Refusal::OnlyBytes | Refusal::NotText => {
                 Exit::Unsupported
-            },
+            }
             Refusal::Stopped { .. } => Exit::Stopped,
         }
     }

@@ -12,10 +12,13 @@ pub const MANAGED_KEYS: &str = "/etc/vestibule/authorized_keys.d";
 pub const STATE_DIR: &str = "/var/lib/vestibule";
 /// The store, an SQLite file.
 pub const STORE: &str = "/var/lib/vestibule/store.db";
+/// What the packages bring for reading.
+pub const SHARE_DIR: &str = "/usr/share/vestibule";
 /// The index of login names that the NSS module asks.
 pub const INDEX: &str = "/var/lib/vestibule/names.idx";
-/// The home of every login name: empty, and owned by root.
-pub const EMPTY_HOME: &str = "/var/lib/vestibule/empty";
+/// The home of every login name: empty, and owned by root as every directory above it is: PAM modules and sshd read
+/// files of a home, and the owner of a directory can put another one in its place.
+pub const EMPTY_HOME: &str = "/usr/share/vestibule/empty";
 /// What lives only while the bastion runs.
 pub const RUN_DIR: &str = "/run/vestibule";
 /// One file for each session that lives.

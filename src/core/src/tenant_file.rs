@@ -29,8 +29,8 @@ pub const MAX_MANAGED: u64 = 1024 * 1024;
 /// Why a key file is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
-    /// A link on the way leads out of the directory, or into `/proc`.
-    #[error("a symbolic link on its path leads out of its directory")]
+    /// A link on the way leads out of the directory or into `/proc`, or the home's own path has one.
+    #[error("a symbolic link on its path leads out of its directory, or stands for the home itself")]
     Outside,
     /// A directory, device, FIFO or socket.
     #[error("it is not a regular file")]
@@ -101,7 +101,7 @@ impl HostFiles {
 impl KeyFiles for HostFiles {
     fn managed(&self, target: &Target) -> Result<Option<Vec<u8>>, KeyFileError> {
         // A target's name begins with a letter, a digit or `_` and has no `/`: it is a file in this directory.
-        read_beneath(&self.managed, Path::new(target.name.as_str()), MAX_MANAGED)
+        read_beneath(&self.managed, Resolve::InRoot, Path::new(target.name.as_str()), MAX_MANAGED)
     }
 
     fn own(&self, home: &str) -> Result<Option<Vec<u8>>, KeyFileError> {
@@ -110,8 +110,13 @@ impl KeyFiles for HostFiles {
 }
 
 /// Reads a file of at most `max` bytes below `directory`; `None` when there is none.
-fn read_beneath(directory: &Path, path: &Path, max: u64) -> Result<Option<Vec<u8>>, KeyFileError> {
-    let file = match open_regular(directory, path) {
+fn read_beneath(
+    directory: &Path,
+    links: Resolve,
+    path: &Path,
+    max: u64,
+) -> Result<Option<Vec<u8>>, KeyFileError> {
+    let file = match open_regular(directory, links, path) {
         Ok(file) => file,
         Err(KeyFileError::Os(libc::ENOENT | libc::ENOTDIR)) => return Ok(None),
         Err(why) => return Err(why),
@@ -123,18 +128,20 @@ fn read_beneath(directory: &Path, path: &Path, max: u64) -> Result<Option<Vec<u8
 }
 
 /// Opens a regular file below `directory`, once it is known to be one.
-fn open_regular(directory: &Path, path: &Path) -> Result<File, KeyFileError> {
-    // The directory's own path is the administrator's: links count, but not those of /proc.
+///
+/// `links` says whether the directory's own path may have some. The directory of managed files is the administrator's; a
+/// home may lie where a tenant can put a link in its place.
+fn open_regular(directory: &Path, links: Resolve, path: &Path) -> Result<File, KeyFileError> {
+    let outside = |error: io::Error| match error.raw_os_error() {
+        Some(libc::EXDEV | libc::ELOOP) => KeyFileError::Outside,
+        _ => error.into(),
+    };
     let root = File::open("/")?;
     let below_root = directory.strip_prefix("/").unwrap_or(directory);
     let below_root = if below_root.as_os_str().is_empty() { Path::new(".") } else { below_root };
-    let directory = open_with(root.as_fd(), below_root, Resolve::InRoot, libc::O_PATH | libc::O_DIRECTORY)?;
-    let place = open_with(directory.as_fd(), path, Resolve::Beneath, libc::O_PATH).map_err(|error| {
-        match error.raw_os_error() {
-            Some(libc::EXDEV | libc::ELOOP) => KeyFileError::Outside,
-            _ => error.into(),
-        }
-    })?;
+    let directory =
+        open_with(root.as_fd(), below_root, links, libc::O_PATH | libc::O_DIRECTORY).map_err(outside)?;
+    let place = open_with(directory.as_fd(), path, Resolve::Beneath, libc::O_PATH).map_err(outside)?;
     let found = File::from(place);
     let about = found.metadata()?;
     if !about.file_type().is_file() {
@@ -172,13 +179,13 @@ impl HostFiles {
 
 /// What the child does: sends a tag, then the file or the number of an error.
 fn child(home: &Path, path: &Path, pipe: BorrowedFd<'_>) -> i32 {
-    // The login must not wait for whoever holds its output.
-    if fds::std_to_null().is_err() {
+    // The login must not wait for whoever holds its output, nor a writer of the store for whoever holds its locks.
+    if fds::std_to_null().is_err() || fds::close_others_in_child(pipe).is_err() {
         return 1;
     }
     // Without the capability, files that everybody may read can still be read.
     let _ = caps::raise(Cap::DacReadSearch);
-    let message = match read_beneath(home, path, MAX_OWN) {
+    let message = match read_beneath(home, Resolve::NoLinks, path, MAX_OWN) {
         Ok(Some(bytes)) => [&[Tag::File as u8], bytes.as_slice(), &[Tag::End as u8]].concat(),
         Ok(None) => vec![Tag::None as u8, Tag::End as u8],
         Err(why) => {

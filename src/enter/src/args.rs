@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use vestibule::exit::Exit;
 use vestibule::fingerprint::Fingerprint;
 use vestibule::names::login::AccountName;
+use vestibule::paths;
 use vestibule::target::TargetId;
 use vestibule_sys::{fds, memfd, process, signals};
 
@@ -46,6 +47,13 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
         return Err(ExitCode::from(Exit::Setup.code()));
     }
     match parse(lexopt::Parser::from_env()) {
+        Ok(Some(Task::Session(session))) => match may_bring(&session) {
+            Ok(()) => Ok(Task::Session(session)),
+            Err(what) => {
+                say(&format!("enter: {what}\n"));
+                Err(ExitCode::from(Exit::Setup.code()))
+            }
+        },
         Ok(Some(task)) => Ok(task),
         Ok(None) => {
             say(USAGE);
@@ -56,6 +64,25 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
             Err(ExitCode::from(Exit::Setup.code()))
         }
     }
+}
+
+/// Who may bring sessions: the shared account, as the NSS module knows it. Other members of its group may only ask for
+/// addresses. And 0, 1 and 2 must be what sshd gives to a forced command, for they cross into the container, whose root
+/// could open anew, with rights of its own, whatever stands behind them: pipes, or nothing (`/dev/null`); with a
+/// terminal, the terminal, which does not cross.
+fn may_bring(session: &Session) -> Result<(), String> {
+    let conf = std::fs::read_to_string(paths::NSS_CONF).map_err(|e| format!("'{}': {e}", paths::NSS_CONF))?;
+    let shared = conf.lines().find_map(|line| line.split_once('=').filter(|(name, _)| name.trim() == "uid"));
+    let own = nix::unistd::getuid().to_string();
+    if !shared.is_some_and(|(_, uid)| uid.trim() == own) {
+        return Err("only the account of all login names may bring a session".to_owned());
+    }
+    for number in 0..3 {
+        if !fds::crosses(number, session.pty).map_err(|e| format!("descriptor {number}: {e}"))? {
+            return Err(format!("descriptor {number} is not what sshd gives to a command"));
+        }
+    }
+    Ok(())
 }
 
 /// Leaves nothing of the caller's in this process, and nothing of the host's file system behind `/proc/PID/exe`.

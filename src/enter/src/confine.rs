@@ -11,17 +11,23 @@ use std::os::fd::AsFd;
 use vestibule::messages::Refusal;
 use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::namespaces::{self, Kind};
+use vestibule_sys::procfs::Status;
 use vestibule_sys::{keyring, lsm, process, rlimits, seccomp};
 
 use crate::container::{Container, LastStep};
 use crate::refused::{OrRefuse, Refused};
 use crate::users::User;
 
-/// Control groups, limits, label; then the namespaces and the container's root.
-pub(crate) fn move_in(container: &Container, target: &str) -> Result<(), Refused> {
+/// Moves into the container's control groups of version 1; the worker was born in that of version 2.
+pub(crate) fn join_groups(container: &Container) -> Result<(), Refused> {
     for (what, door) in &container.doors {
         door.enter().or_unconfined(what)?;
     }
+    Ok(())
+}
+
+/// Limits and label; then the namespaces and the container's root.
+pub(crate) fn move_in(container: &Container, target: &str) -> Result<(), Refused> {
     for limit in &container.limits {
         rlimits::apply(limit).or_unconfined(limit.name)?;
     }
@@ -62,7 +68,9 @@ pub(crate) fn become_user(container: &Container, user: &User) -> Result<(), Refu
     keyring::leave_session_keyring().or_unconfined("session keyring")?;
     caps::lower_bounding(container.status.bounding).or_unconfined("capability bounding set")?;
     caps::clear_ambient().or_unconfined("ambient capabilities")?;
-    let keep = if needs_privilege_for_filters(container) { Cap::SysAdmin.bit() } else { 0 };
+    let for_filters =
+        if container.status.no_new_privs || container.filters.is_empty() { 0 } else { Cap::SysAdmin.bit() };
+    let keep = for_filters | of_user(user, &container.status).or_unconfined("capabilities")?;
     caps::keep_over_setuid(keep != 0).or_unconfined("capabilities")?;
     let became = if container.may_set_groups {
         process::become_user(user.uid, user.gid, &user.groups)
@@ -75,23 +83,24 @@ pub(crate) fn become_user(container: &Container, user: &User) -> Result<(), Refu
     process::set_dumpable(false).or_unconfined("dumpable")
 }
 
-fn needs_privilege_for_filters(container: &Container) -> bool {
-    !container.status.no_new_privs && !container.filters.is_empty()
+/// What the user has: root all that the container's bounding set allows, others nothing. An execve would do the same
+/// (capabilities(7)), but for a container with no_new_privs, where it gives nothing.
+fn of_user(user: &User, status: &Status) -> io::Result<caps::Set> {
+    Ok(if user.uid == 0 { status.bounding & caps::get()?.permitted } else { 0 })
 }
 
-/// no_new_privs and the seccomp filters, in the order in which the container has them. Then the last capability goes.
-pub(crate) fn load_filters(container: &LastStep) -> Result<(), Refused> {
-    if container.status.no_new_privs {
+/// no_new_privs and the seccomp filters, in the order in which the container has them. Then the privilege to load filters
+/// goes.
+pub(crate) fn load_filters(last: &LastStep, user: &User) -> Result<(), Refused> {
+    let capabilities = of_user(user, &last.status).or_unconfined("capabilities")?;
+    if last.status.no_new_privs {
         caps::no_new_privs().or_unconfined("no_new_privs")?;
     }
-    for filter in &container.filters {
-        seccomp::load(filter, container.status.speculation_allowed).or_unconfined("seccomp filter")?;
+    for filter in &last.filters {
+        seccomp::load(filter, last.status.speculation_allowed).or_unconfined("seccomp filter")?;
     }
-    caps::drop_all().or_unconfined("capabilities")?;
+    let wanted = Caps { effective: capabilities, permitted: capabilities, inheritable: 0 };
+    caps::set(wanted).or_unconfined("capabilities")?;
     let left = caps::get().or_unconfined("capabilities")?;
-    if left == Caps::default() {
-        Ok(())
-    } else {
-        Err(io::Error::other("not given up")).or_unconfined("capabilities")
-    }
+    if left == wanted { Ok(()) } else { Err(io::Error::other("not given up")).or_unconfined("capabilities") }
 }

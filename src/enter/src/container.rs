@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,10 +72,10 @@ impl Container {
         }
         let memberships = cgroup::memberships(&process).map_err(gone)?;
         if let Some(id) = id
-            && !memberships.iter().any(|m| m.path.contains(id))
+            && !(is_container_id(id) && memberships.iter().any(|m| is_named_by(&m.path, id)))
         {
             return Err(Refused::setup(format_args!(
-                "process {pid} is in no control group of container {id}"
+                "process {pid} is in no control group of container '{id}'"
             )));
         }
 
@@ -95,7 +95,7 @@ impl Container {
                     format_args!("'{}' is frozen", directory.display()),
                 ));
             }
-            doors.push((what.clone(), Door::open(&directory).or_unconfined(&what)?));
+            doors.push((what.clone(), Door::open(place, &directory).or_unconfined(&what)?));
         }
         let filters = filters(&process, &status, target)?;
         let text = |file: &str| process.text(file).map_err(gone);
@@ -115,6 +115,11 @@ impl Container {
             status,
             process,
         })
+    }
+
+    /// The version 2 control group that it is in, where we are in another one.
+    pub(crate) fn unified_group(&self) -> Option<BorrowedFd<'_>> {
+        self.doors.iter().find_map(|(_, door)| door.unified())
     }
 
     /// Lets go of every descriptor. What is left is what [`crate::confine::load_filters`] needs.
@@ -141,6 +146,16 @@ impl Container {
         file.take(MAX_USER_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Whoever gave the id may be lying: engines' ids are 64 hexadecimal digits.
+fn is_container_id(id: &str) -> bool {
+    id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether a control group is named by an id, alone or as systemd names it (`docker-ID.scope`).
+fn is_named_by(path: &str, id: &str) -> bool {
+    path.split(['/', '-', '.']).any(|word| word == id)
 }
 
 fn filters(process: &ProcDir, status: &Status, target: &str) -> Result<Vec<Filter>, Refused> {

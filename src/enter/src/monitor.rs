@@ -44,10 +44,12 @@ struct Terminal {
 
 /// Runs a session to its end. The exit code is the session's, or one of [`Exit`].
 pub(crate) fn run(session: &Session) -> ExitCode {
-    let log = Syslog::open("enter");
     let parent = process::parent_pid();
     let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-    let end = start(session, uid, gid).and_then(|(worker, socket)| {
+    let started = start(session, uid, gid);
+    // After the fork: the worker has no use for it, nor has the container.
+    let log = Syslog::open("enter");
+    let end = started.and_then(|(worker, socket)| {
         unprivileged(uid, gid).or_setup("giving up privileges")?;
         let parent_lives = process::signal_on_parent_death(SIGHUP, parent).or_setup("PR_SET_PDEATHSIG")?;
         if !parent_lives {
@@ -58,13 +60,14 @@ pub(crate) fn run(session: &Session) -> ExitCode {
     match end {
         Ok(Ended::Exited(status)) => ExitCode::from(u8::try_from(status & 0xff).unwrap_or(255)),
         Ok(Ended::Signalled(signal)) => signals::die_of(signal),
-        Err(refused) => refuse(
-            session,
-            &log,
-            refused.refusal.exit().code(),
-            &refused.refusal.line(&session.id),
-            &refused.cause,
-        ),
+        Err(refused) => {
+            // Whatever went wrong: nobody stays inside without somebody who watches.
+            for pid in process::children() {
+                let _ = Child::of(pid).and_then(|child| child.signal(SIGKILL));
+            }
+            let line = refused.refusal.line(&session.id);
+            refuse(session, &log, refused.refusal.exit().code(), &line, &refused.cause)
+        }
     }
 }
 
@@ -85,7 +88,11 @@ fn refuse(session: &Session, log: &Syslog, code: u8, line: &str, cause: &str) ->
 
 fn start(session: &Session, uid: u32, gid: u32) -> Result<(Child, OwnedFd), Refused> {
     let (ours, theirs) = pass::socket_pair().or_setup("socketpair")?;
-    let worker = process::fork_child(|| worker::run(session, &theirs, uid, gid)).or_setup("fork")?;
+    let worker = process::fork_child(|| {
+        fds::close_in_child(ours.as_fd());
+        worker::run(session, &theirs, uid, gid)
+    })
+    .or_setup("fork")?;
     Ok((worker, ours))
 }
 
@@ -179,7 +186,7 @@ fn begin(worker: &Child, socket: &OwnedFd, terminal: &mut Option<Terminal>) -> R
                 let pid = pid.ok_or_else(|| Refused::setup("no pid came with the worker's message"))?;
                 let child = Child::of(pid).or_setup("pidfd_open")?;
                 // Only a child of ours is a session that we may end.
-                child.is_running_child().or_setup("the session's process")?;
+                child.has_ended().or_setup("the session's process")?;
                 let (leader, target, user) = place.take().unwrap_or_default();
                 // A refusal of the session's process itself may have come before this.
                 if !matches!(begun, Some(Begun::Refused { .. })) {
@@ -209,7 +216,7 @@ fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog)
     log.line(
         Severity::Info,
         format_args!(
-            "session={} event=start target={} account={} user={} pid={pid} client={:?}",
+            "session={} event=start target={} account={} user={:?} pid={pid} client={:?}",
             session.id,
             shown(target),
             account.unwrap_or("-"),
@@ -288,26 +295,19 @@ fn without_terminal(child: &Child, signals: &SignalFd) -> std::io::Result<Over> 
 }
 
 /// Ends what the session started: SIGHUP now, SIGKILL after the grace time. What made itself a session of its own stays.
+///
+/// The session's process is reaped last: as long as it is not, the kernel gives the session's number to nobody else.
 fn end_session(child: &Child) -> std::io::Result<Ended> {
     let grace = Config::load_trusted(Path::new(paths::CONFIG)).map_or(10, |c| c.session.grace_seconds);
     let end = Instant::now() + Duration::from_secs(grace);
     process::signal_session(child.pid(), SIGHUP);
-    let mut ended = None;
-    loop {
-        // A process that ended is in its session until it is reaped.
-        if ended.is_none() {
-            ended = child.try_wait()?;
+    while Instant::now() < end {
+        let others = process::of_session(child.pid()).iter().any(|pid| *pid != child.pid());
+        if !others && child.has_ended()? {
+            break;
         }
-        let lives = process::signal_session(child.pid(), 0);
-        match ended {
-            Some(ended) if !lives => return Ok(ended),
-            _ if Instant::now() >= end => break,
-            _ => std::thread::sleep(Duration::from_millis(100)),
-        }
+        std::thread::sleep(Duration::from_millis(100));
     }
     process::signal_session(child.pid(), SIGKILL);
-    match ended {
-        Some(ended) => Ok(ended),
-        None => child.wait(),
-    }
+    child.wait()
 }

@@ -13,12 +13,12 @@ use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::store::{Store, StoreError};
-use vestibule::target::{Driver, ExecWay, Leader, Target, TargetId, TcpAddress};
+use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Target, TargetId, TcpAddress};
 use vestibule_sys::{caps, fds, process, seccomp};
 
 use crate::engine::inspect::{self, Inspected};
 use crate::refused::{OrRefuse, Refused};
-use crate::users::{self, User};
+use crate::users::{self, User, Wanted};
 use crate::wire;
 
 /// The worker's end.
@@ -30,8 +30,10 @@ pub(crate) struct Parser {
 /// What the worker needs to know of a target.
 pub(crate) struct Facts {
     pub(crate) name: String,
-    /// A name, or `{account}` with the account's name put in.
+    /// A name or numbers, or the account's name where the target says `{account}`.
     pub(crate) login_user: Vec<u8>,
+    /// Whether it is the account's name.
+    pub(crate) is_account: bool,
     /// `NAME=VALUE` and NUL, for each setting.
     pub(crate) env: Vec<u8>,
     pub(crate) way: Way,
@@ -76,7 +78,8 @@ impl Parser {
             "store" => return Err(Refused::new(Refusal::Store, cause)),
             _ => return Err(Refused::setup("the parsing process gave no answer on the target")),
         }
-        let (name, login_user, env, way) = (text(), text().into_bytes(), text().into_bytes(), text());
+        let (name, login_user, whose, env, way) =
+            (text(), text().into_bytes(), text(), text().into_bytes(), text());
         let (one, two, three, four) = (text(), text(), text(), text());
         let way = match way.as_str() {
             "pid-file" => Way::Namespace(Leader::PidFile(one)),
@@ -94,23 +97,24 @@ impl Parser {
             },
             _ => return Err(Refused::setup("the parsing process gave no driver")),
         };
-        Ok(Facts { name, login_user, env, way })
+        Ok(Facts { name, login_user, is_account: whose == "account", env, way })
     }
 
-    /// Understands an engine's answer on a container. `None` when the engine knows no such container.
-    pub(crate) fn inspected(&mut self, answer: &[u8]) -> Result<Option<Inspected>, Refused> {
-        let fields = self.ask(&[b"inspect", answer])?;
+    /// Understands an engine's answer on `container`. `None` when the engine knows none of exactly that name or id.
+    pub(crate) fn inspected(&mut self, container: &str, answer: &[u8]) -> Result<Option<Inspected>, Refused> {
+        let fields = self.ask(&[b"inspect", container.as_bytes(), answer])?;
         Inspected::from_fields(fields).map_err(Refused::setup)
     }
 
     /// Finds the container's user.
     pub(crate) fn user(
         &mut self,
-        wanted: &[u8],
+        facts: &Facts,
         passwd: &[u8],
         group: &[u8],
     ) -> Result<Option<User>, Refused> {
-        let fields = self.ask(&[b"user", wanted, passwd, group])?;
+        let kind: &[u8] = if facts.is_account { b"account" } else { b"user" };
+        let fields = self.ask(&[kind, &facts.login_user, passwd, group])?;
         let [found, name, uid, gid, home, shell, groups] = &fields[..] else {
             return Err(Refused::setup("the parsing process gave no answer on the user"));
         };
@@ -131,6 +135,11 @@ impl Parser {
             home: home.clone(),
             shell: shell.clone(),
         }))
+    }
+
+    /// Ends the process, whoever else has a copy of the socket.
+    pub(crate) fn end(self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     fn ask(&mut self, question: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refused> {
@@ -154,8 +163,9 @@ fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
         let question = wire::receive(socket)?;
         let question: Vec<&[u8]> = question.iter().map(Vec::as_slice).collect();
         let answer = match question[..] {
-            [b"inspect", answer] => inspect::to_fields(answer),
-            [b"user", wanted, passwd, group] => user(wanted, passwd, group),
+            [b"inspect", container, answer] => inspect::to_fields(container, answer),
+            [b"user", wanted, passwd, group] => user(Wanted::Fixed(wanted), passwd, group),
+            [b"account", wanted, passwd, group] => user(Wanted::Account(wanted), passwd, group),
             _ => return Ok(()),
         };
         let fields: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
@@ -163,7 +173,7 @@ fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
     }
 }
 
-fn user(wanted: &[u8], passwd: &[u8], group: &[u8]) -> Vec<Vec<u8>> {
+fn user(wanted: Wanted<'_>, passwd: &[u8], group: &[u8]) -> Vec<Vec<u8>> {
     let bytes = |n: u32| n.to_ne_bytes().to_vec();
     match users::find(wanted, passwd, group) {
         None => vec![b"none".to_vec(), vec![], vec![], vec![], vec![], vec![], vec![]],
@@ -212,8 +222,8 @@ fn facts(id: TargetId, account: Option<&str>) -> Result<Option<Target>, StoreErr
 
 fn login_user(target: &Target, account: Option<&str>) -> Option<String> {
     match &target.login_user {
-        vestibule::target::LoginUser::Fixed(user) => Some(user.clone()),
-        vestibule::target::LoginUser::Account => account.map(str::to_owned),
+        LoginUser::Fixed(user) => Some(user.clone()),
+        LoginUser::Account => account.map(str::to_owned),
     }
 }
 
@@ -236,6 +246,7 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
             vec!["tcp-container".to_owned(), engine, container, port.to_string(), whose.to_owned()]
         }
     };
-    let head = ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, env];
+    let whose = if target.login_user == LoginUser::Account { "account" } else { "fixed" };
+    let head = ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, whose.to_owned(), env];
     head.into_iter().chain(way).map(String::into_bytes).collect()
 }

@@ -19,8 +19,29 @@ const MAX_GROUPS: usize = 1024;
 ///
 /// Without an entry, `root` and numbers still stand for themselves, with `/` as home and `/bin/sh` as shell: an image may
 /// have no `/etc/passwd` at all. `None` when there is no such user.
-pub(crate) fn find(wanted: &[u8], passwd: &[u8], group: &[u8]) -> Option<User> {
-    let numbers = as_numbers(wanted);
+///
+/// An account's name ([`Wanted::Account`]) is a name and nothing else: an account called `0` is not root, and neither is
+/// one called `root`.
+pub(crate) fn find(wanted: Wanted<'_>, passwd: &[u8], group: &[u8]) -> Option<User> {
+    let found = lookup(wanted, passwd, group)?;
+    let root_by_name = matches!(wanted, Wanted::Account(_)) && found.uid == 0;
+    (!root_by_name).then_some(found)
+}
+
+/// Whom to find.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// The target's login user: a name or numbers.
+    Fixed(&'a [u8]),
+    /// The user named as the account.
+    Account(&'a [u8]),
+}
+
+fn lookup(wanted: Wanted<'_>, passwd: &[u8], group: &[u8]) -> Option<User> {
+    let (wanted, numbers, by_name_only) = match wanted {
+        Wanted::Fixed(wanted) => (wanted, as_numbers(wanted), false),
+        Wanted::Account(wanted) => (wanted, None, true),
+    };
     let entry = entries(passwd).find_map(|fields| {
         let [name, _, uid, gid, _, home, shell] = fields[..] else { return None };
         let (uid, gid) = (number(uid)?, number(gid)?);
@@ -30,7 +51,7 @@ pub(crate) fn find(wanted: &[u8], passwd: &[u8], group: &[u8]) -> Option<User> {
     let (name, uid, gid, home, shell) = match (entry, numbers) {
         (Some(entry), _) => entry,
         (None, Some((uid, gid))) => (wanted, uid, gid.unwrap_or(0), b"/".as_slice(), b"".as_slice()),
-        (None, None) if wanted == b"root" => (wanted, 0, 0, b"/".as_slice(), b"".as_slice()),
+        (None, None) if wanted == b"root" && !by_name_only => (wanted, 0, 0, b"/".as_slice(), b"".as_slice()),
         (None, None) => return None,
     };
     let gid = numbers.and_then(|(_, gid)| gid).unwrap_or(gid);
@@ -89,7 +110,17 @@ mod tests {
     const GROUP: &[u8] = b"root:x:0:\nwheel:x:10:bob,alice\nusers:x:100:alice\nalice:x:1000:alice\nbad:x:y:alice\nnot:x:11:alicea";
 
     fn find(wanted: &str) -> Option<User> {
-        super::find(wanted.as_bytes(), PASSWD, GROUP)
+        super::find(Wanted::Fixed(wanted.as_bytes()), PASSWD, GROUP)
+    }
+
+    #[test]
+    fn an_account_is_found_by_its_name_only_and_is_never_root() {
+        let find = |wanted: &str| super::find(Wanted::Account(wanted.as_bytes()), PASSWD, GROUP);
+        assert_eq!(find("alice").map(|u| u.uid), Some(1000));
+        for wanted in ["0", "1000", "0:0", "root", "bob"] {
+            assert_eq!(find(wanted), None, "{wanted}");
+        }
+        assert_eq!(super::find(Wanted::Account(b"root"), b"", b""), None);
     }
 
     #[test]
@@ -115,13 +146,13 @@ mod tests {
 
     #[test]
     fn an_image_without_a_passwd_file_still_has_root_and_numbers() {
-        let root = super::find(b"root", b"", b"").unwrap();
+        let root = super::find(Wanted::Fixed(b"root"), b"", b"").unwrap();
         assert_eq!(
             (root.uid, root.groups, root.home, root.shell),
             (0, vec![0], b"/".to_vec(), b"/bin/sh".to_vec())
         );
-        assert_eq!(super::find(b"7", b"", b"").map(|u| (u.uid, u.gid)), Some((7, 0)));
-        assert_eq!(super::find(b"alice", b"", b""), None);
+        assert_eq!(super::find(Wanted::Fixed(b"7"), b"", b"").map(|u| (u.uid, u.gid)), Some((7, 0)));
+        assert_eq!(super::find(Wanted::Fixed(b"alice"), b"", b""), None);
     }
 
     #[test]
@@ -133,7 +164,8 @@ mod tests {
     #[test]
     fn any_bytes_are_read_without_a_fault() {
         proptest::proptest!(|(passwd: Vec<u8>, group: Vec<u8>, wanted: Vec<u8>)| {
-            let _ = super::find(&wanted, &passwd, &group);
+            let _ = super::find(Wanted::Fixed(&wanted), &passwd, &group);
+            let _ = super::find(Wanted::Account(&wanted), &passwd, &group);
         });
     }
 }

@@ -1,14 +1,18 @@
 //! The process that goes from root on the bastion to the container's user in the container, and can't come back.
 
-use std::io::Write;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use vestibule::config::Config;
 use vestibule::messages::Refusal;
 use vestibule::paths;
-use vestibule_sys::{pass, process, pty};
+use vestibule_sys::beneath::{self, Resolve};
+use vestibule_sys::{fds, pass, process, pty};
 
 use crate::args::{Session, say};
 use crate::container::Container;
@@ -45,6 +49,9 @@ fn tell(monitor: BorrowedFd<'_>, fields: &[&[u8]], fd: Option<BorrowedFd<'_>>) {
 
 fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, Refused> {
     let mut parser = Parser::start(uid, gid, Some(monitor.as_fd()))?;
+    // Root in full: with the caller's real uid, another process of that uid could stop this one halfway.
+    process::become_ids(0, 0).or_setup("setresuid")?;
+    process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
     let facts = parser.target(session.target, session.account.as_ref())?;
     let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
     let (container, env) = match &facts.way {
@@ -85,10 +92,37 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
             return Err(Refused::setup("a tcp target has no namespaces to enter"));
         }
     };
-    let user = find_user(&container, &facts, &mut parser)?;
-    drop(parser);
-    enter(session, monitor, &facts, container, &user, &env)?;
-    Ok(0)
+    let Some(group) = container.unified_group().map(fds::duplicate).transpose().or_setup("dup")? else {
+        return settle(session, monitor, &facts, container, parser, &env).map(|()| 0);
+    };
+    // What this process holds is the child's too, and this process ends.
+    let body = || {
+        fds::close_in_child(group.as_fd());
+        match settle(session, monitor, &facts, container, parser, &env) {
+            Ok(()) => 0,
+            Err(refused) => {
+                tell_refused(monitor.as_fd(), &session.id, &refused);
+                i32::from(refused.refusal.exit().code())
+            }
+        }
+    };
+    process::fork_sibling_into(group.as_fd(), body).or_unconfined("cgroup v2").map(|_| 0)
+}
+
+/// From the container's control groups on.
+fn settle(
+    session: &Session,
+    monitor: &OwnedFd,
+    facts: &Facts,
+    container: Container,
+    mut parser: Parser,
+    env: &[u8],
+) -> Result<(), Refused> {
+    // From here on what it costs to look at the container's files is charged to the container.
+    confine::join_groups(&container)?;
+    let user = find_user(&container, facts, &mut parser)?;
+    parser.end();
+    enter(session, monitor, facts, container, &user, env)
 }
 
 fn find_user(container: &Container, facts: &Facts, parser: &mut Parser) -> Result<User, Refused> {
@@ -96,7 +130,7 @@ fn find_user(container: &Container, facts: &Facts, parser: &mut Parser) -> Resul
     let passwd = container.user_file("etc/passwd").or_refuse(unknown, "the container's /etc/passwd")?;
     let group = container.user_file("etc/group").or_refuse(unknown, "the container's /etc/group")?;
     parser
-        .user(&facts.login_user, &passwd, &group)?
+        .user(facts, &passwd, &group)?
         .ok_or_else(|| Refused::new(unknown(), "not in the container's /etc/passwd"))
 }
 
@@ -120,7 +154,6 @@ fn enter(
     } else {
         (None, None)
     };
-    go_home(user);
     let settings = String::from_utf8_lossy(&facts.env);
     let settings =
         settings.split('\0').filter_map(|v| v.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned()));
@@ -135,7 +168,8 @@ fn enter(
     // The session's process will be seen in the container before it is the shell, and a container that may trace could
     // take its descriptors: from here on there are none but 0, 1, 2, the terminal and the monitor's socket.
     let last_step = container.into_last_step();
-    confine::load_filters(&last_step)?;
+    go_home(user);
+    confine::load_filters(&last_step, user)?;
 
     let body = || session::run(&program, slave.as_ref(), &session.id, monitor.as_fd());
     let pid = process::fork_sibling(body).map_err(|e| {
@@ -151,13 +185,23 @@ fn enter(
 }
 
 /// Goes to the user's home, or says that it can't, as sshd does.
+///
+/// The home's path is the container's word. It is walked below the container's root and through no magic link, with no
+/// descriptor of the bastion left open that such a link could lead to; what is still outside is left again.
 fn go_home(user: &User) {
-    let home = std::ffi::OsStr::from_bytes(&user.home);
-    if let Err(e) = std::env::set_current_dir(home) {
+    let enter = || -> io::Result<()> {
+        let root = File::open("/")?;
+        let path = Path::new(OsStr::from_bytes(&user.home));
+        let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
+        let home = beneath::open_with(root.as_fd(), path, Resolve::InRoot, flags)?;
+        nix::unistd::fchdir(&home)?;
+        let inside = std::env::current_dir()?.is_absolute();
+        if inside { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    if let Err(e) = enter() {
         let _ = std::env::set_current_dir("/");
-        let why = nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)).desc();
-        let home = vestibule::messages::shown(&home.to_string_lossy());
+        let why = e.raw_os_error().map_or("not in the container", |n| nix::errno::Errno::from_raw(n).desc());
+        let home = vestibule::messages::shown(&String::from_utf8_lossy(&user.home));
         say(&format!("Could not chdir to home directory {home}: {why}\n"));
-        let _ = std::io::stderr().flush();
     }
 }

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 const PASSWORD: &CStr = c"*";
 const GECOS: &CStr = c"";
 /// Root's own and empty: no file of a user is ever executed on the bastion.
-const HOME: &CStr = c"/var/lib/vestibule/empty";
+const HOME: &CStr = c"/usr/share/vestibule/empty";
 /// sshd runs the forced command with it; bash would read a start-up file, nologin would break it.
 const SHELL: &CStr = c"/bin/sh";
 
@@ -43,7 +43,7 @@ pub(crate) fn lay_out(name: &CStr, buffer: &mut [MaybeUninit<u8>]) -> Option<Lay
 mod tests {
     use super::*;
 
-    const EXPECTED: &[u8] = b"alice+lab\0*\0\0/var/lib/vestibule/empty\0/bin/sh\0";
+    const EXPECTED: &[u8] = b"alice+lab\0*\0\0/usr/share/vestibule/empty\0/bin/sh\0";
 
     #[test]
     fn strings_stand_one_after_the_other_each_with_its_nul() {

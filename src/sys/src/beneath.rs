@@ -15,6 +15,8 @@ pub enum Resolve {
     Beneath,
     /// The directory is the root of all paths, as in a chroot: `RESOLVE_IN_ROOT`.
     InRoot,
+    /// As [`Resolve::Beneath`], and a symlink anywhere on the path is refused with `ELOOP`: `RESOLVE_NO_SYMLINKS`.
+    NoLinks,
 }
 
 /// Opens `path` below `root` for reading, never blocking, never as a controlling terminal, never through a magic link
@@ -42,6 +44,7 @@ pub fn open_with(root: BorrowedFd<'_>, path: &Path, resolve: Resolve, flags: i32
         | match resolve {
             Resolve::Beneath => libc::RESOLVE_BENEATH,
             Resolve::InRoot => libc::RESOLVE_IN_ROOT,
+            Resolve::NoLinks => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS,
         };
     // A rename or mount elsewhere during the walk gives EAGAIN (openat2(2)); a hostile owner can go on for ever.
     for _ in 0..32 {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Component, Path, PathBuf};
 
 use crate::procfs::ProcDir;
@@ -111,25 +112,50 @@ pub fn memberships(process: &ProcDir) -> io::Result<Vec<Membership>> {
         .collect())
 }
 
-/// An open `cgroup.procs`, to move the calling process into the group later.
+/// A group's door, open, to go through later.
+///
+/// Moving a process by `cgroup.procs` waits for every other process that forks or ends, some 10 ms on an idle host. A
+/// process with one thread gets into a version 1 group by `tasks` without that, and a new process is born in a version 2
+/// group (`CLONE_INTO_CGROUP` of clone(2)).
 #[derive(Debug)]
-pub struct Door(File);
+pub enum Door {
+    /// The `tasks` file of a version 1 group.
+    Tasks(File),
+    /// The directory of a version 2 group.
+    Unified(File),
+}
 
 impl Door {
-    /// Opens the door of a group's directory.
+    /// Opens the door of the directory that belongs to `place`.
     ///
     /// # Errors
     /// As open(2).
-    pub fn open(directory: &Path) -> io::Result<Self> {
-        Ok(Door(OpenOptions::new().write(true).open(directory.join("cgroup.procs"))?))
+    pub fn open(place: &Membership, directory: &Path) -> io::Result<Self> {
+        if place.controllers.is_empty() {
+            return Ok(Door::Unified(File::open(directory)?));
+        }
+        Ok(Door::Tasks(OpenOptions::new().write(true).open(directory.join("tasks"))?))
     }
 
-    /// Moves the calling process in.
+    /// Moves the calling thread, which by contract is the whole process, into a version 1 group; does nothing for version
+    /// 2, into which [`crate::process::fork_sibling_into`] goes.
     ///
     /// # Errors
-    /// As write(2); `EBUSY` in a version 2 group that has children with controllers, `ENODEV` when it was removed.
+    /// As write(2); `ENODEV` when the group was removed.
     pub fn enter(&self) -> io::Result<()> {
-        (&self.0).write_all(b"0")
+        match self {
+            Door::Tasks(file) => (&*file).write_all(b"0"),
+            Door::Unified(_) => Ok(()),
+        }
+    }
+
+    /// The directory of a version 2 group.
+    #[must_use]
+    pub fn unified(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Door::Tasks(_) => None,
+            Door::Unified(directory) => Some(directory.as_fd()),
+        }
     }
 }
 

@@ -34,6 +34,21 @@ pub fn close_in_child(fd: BorrowedFd<'_>) {
     unsafe { libc::close(fd.as_raw_fd()) };
 }
 
+/// Closes, in a forked child, everything from 3 on but `keep`: as [`close_in_child`], for what its parent had open.
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_others_in_child(keep: BorrowedFd<'_>) -> io::Result<()> {
+    let keep = keep.as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: by contract this process is such a child, and what is closed has no owner in it that will act.
+            cvt(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes `fd` also known as `number` (0, 1 or 2), which stays open over execve: dup2(2).
 ///
 /// # Errors

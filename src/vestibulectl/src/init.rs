@@ -98,7 +98,7 @@ fn users(done: &mut Vec<String>) -> anyhow::Result<()> {
     }
     let common = ["--system", "--no-create-home", "--shell", "/usr/sbin/nologin"];
     let session = ["--gid", group, "--home-dir", paths::EMPTY_HOME, "--comment", "vestibule sessions"];
-    let member = ["--user-group", "--groups", group, "--home-dir", "/", "--comment"];
+    let other = ["--user-group", "--home-dir", "/", "--comment"];
     let add = |user: &str, options: &[&str], done: &mut Vec<String>| -> anyhow::Result<()> {
         if getent::user(user)?.is_none() {
             getent::run("useradd", &[&common, options, &[user]].concat())?;
@@ -110,13 +110,13 @@ fn users(done: &mut Vec<String>) -> anyhow::Result<()> {
     for (user, comment) in
         [(paths::USER_KEYS, "vestibule keys-lookup"), (paths::USER_REFRESH, "vestibule owner of the store")]
     {
-        add(user, &[&member[..], &[comment]].concat(), done)?;
-        let is_member =
-            getent::group(group)?.is_some_and(|(_, members)| members.iter().any(|name| name == user));
-        if !is_member {
-            getent::run("usermod", &["--append", "--groups", group, user])?;
-            done.push(format!("made user '{user}' a member of group '{group}'"));
-        }
+        add(user, &[&other[..], &[comment]].concat(), done)?;
+    }
+    // The store's owner is not: the group may execute `enter`.
+    let user = paths::USER_KEYS;
+    if !getent::group(group)?.is_some_and(|(_, members)| members.iter().any(|name| name == user)) {
+        getent::run("usermod", &["--append", "--groups", group, user])?;
+        done.push(format!("made user '{user}' a member of group '{group}'"));
     }
     Ok(())
 }

@@ -54,7 +54,9 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new("/etc/vestibule", 0o755, root),
         Place::new(paths::CONFIG_DIR, 0o755, root),
         Place::new(paths::MANAGED_KEYS, 0o755, store),
-        Place::new(paths::STATE_DIR, 0o755, store),
+        // Set-group-ID: its files are for the group to read, and their owner is not in the group.
+        Place::new(paths::STATE_DIR, 0o2755, store),
+        Place::new(paths::SHARE_DIR, 0o755, root),
         Place::new(paths::EMPTY_HOME, 0o755, root),
         Place::new(paths::RUN_DIR, 0o755, root),
         Place::new(paths::SESSIONS_DIR, 0o770, (0, who.session.gid)),

@@ -84,7 +84,11 @@ fn read_all(directory: &Path) -> anyhow::Result<Vec<Session>> {
     for entry in entries {
         let path = entry.with_context(|| format!("can't list sessions in '{}'", directory.display()))?.path();
         // A session that ends meanwhile is none.
-        sessions.extend(read(&path).with_context(|| format!("session file '{}'", path.display()))?);
+        match read(&path) {
+            Ok(session) => sessions.extend(session),
+            // The register belongs to the account of all logins: one bad file must not hide the others.
+            Err(error) => crate::output::remark(format_args!("session file '{}': {error:#}", path.display())),
+        }
     }
     Ok(sessions)
 }

@@ -197,7 +197,10 @@ impl Settings {
             if !Path::new(home).is_absolute() {
                 bail!("home '{home}': want an absolute path");
             }
-            target.home = Some(home.clone());
+            // No link on the way is followed at login, so those that are there now are resolved once.
+            let resolved =
+                Path::new(home).canonicalize().ok().and_then(|path| path.into_os_string().into_string().ok());
+            target.home = Some(resolved.unwrap_or_else(|| home.clone()));
         }
         for alias in &self.alias {
             let alias = target_name(alias)?;

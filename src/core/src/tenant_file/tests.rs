@@ -24,7 +24,7 @@ impl Home {
     }
 
     fn read(&self) -> Result<Option<Vec<u8>>, KeyFileError> {
-        read_beneath(&self.path(), Path::new(OWN), MAX_OWN)
+        read_beneath(&self.path(), Resolve::NoLinks, Path::new(OWN), MAX_OWN)
     }
 }
 

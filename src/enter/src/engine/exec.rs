@@ -13,15 +13,15 @@ use vestibule::messages::Refusal;
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::{fds, pty};
 
-use super::http;
+use super::{http, inspect};
 use crate::args::Session;
 use crate::parser::Facts;
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::{SIGHUP, SIGTERM, SIGWINCH};
 use crate::relay::{Flow, flags, is_ready, wait};
 
-/// The engine's answers here are short.
-const MAX_ANSWER: u64 = 1 << 20;
+/// An inspection may be long; the other answers here are short.
+const MAX_ANSWER: u64 = 8 << 20;
 
 /// What is to be started, in the API's names.
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ pub(crate) struct Request {
     env: Vec<String>,
     user: String,
     #[serde(skip)]
-    path: String,
+    container: String,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +60,15 @@ impl Request {
         container: &str,
         shell: &str,
     ) -> Result<Self, Refused> {
+        // The engine finds the user, and would take an account called `0` for root.
+        let is_root = facts.login_user == b"root" || facts.login_user.iter().all(u8::is_ascii_digit);
+        if facts.is_account && is_root {
+            let user = String::from_utf8_lossy(&facts.login_user).into_owned();
+            return Err(Refused::new(
+                Refusal::NoSuchUser { user },
+                "an account's name that is a number, or root's",
+            ));
+        }
         let text = |bytes: &[u8]| {
             String::from_utf8(bytes.to_vec())
                 .map_err(|_| Refused::new(Refusal::NotText, "bytes that are no UTF-8"))
@@ -83,7 +92,7 @@ impl Request {
             cmd,
             env,
             user: text(&facts.login_user)?,
-            path: super::container_path(container, "exec")?,
+            container: container.to_owned(),
         })
     }
 }
@@ -106,9 +115,14 @@ pub(crate) fn start(
 ) -> Result<Running, Refused> {
     let mut control = BufReader::new(control);
     let hung = || Refusal::NotAnswering { target: target.to_owned() };
+    let named = super::container_path(&request.container, "json")?;
+    let (status, answer) = ask(&mut control, "GET", &named, b"").or_refuse(hung, "the engine")?;
+    let found = inspect::understand(request.container.as_bytes(), status, &answer).map_err(Refused::setup)?;
+    let gone =
+        || Refused::new(Refusal::Gone { target: target.to_owned() }, "the engine knows no such container");
+    let path = super::container_path(&found.ok_or_else(gone)?.id, "exec")?;
     let json = serde_json::to_vec(request).map_err(Refused::setup)?;
-    let (status, answer) =
-        ask(&mut control, "POST", &request.path, &json).or_refuse(hung, "the engine's exec")?;
+    let (status, answer) = ask(&mut control, "POST", &path, &json).or_refuse(hung, "the engine's exec")?;
     let cause = || format!("status {status}: {}", String::from_utf8_lossy(&answer));
     let target = target.to_owned();
     match status {

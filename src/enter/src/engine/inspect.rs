@@ -27,6 +27,8 @@ pub(crate) struct Inspected {
 #[serde(rename_all = "PascalCase")]
 struct Answer {
     id: String,
+    #[serde(default)]
+    name: String,
     state: State,
     #[serde(default)]
     config: ConfigPart,
@@ -80,23 +82,36 @@ struct Published {
     host_port: String,
 }
 
-/// Understands a whole HTTP answer. `Ok(None)` when there is no such container.
+/// Understands a whole HTTP answer on `container`. `Ok(None)` when there is no such container.
 ///
 /// # Errors
 /// What is wrong with it, for the log.
-pub(crate) fn parse(mut answer: &[u8]) -> Result<Option<Inspected>, String> {
+pub(crate) fn parse(container: &[u8], mut answer: &[u8]) -> Result<Option<Inspected>, String> {
     let head = http::read_head(&mut answer).map_err(|e| format!("the engine's answer has no head: {e}"))?;
     let body =
         http::read_body(&mut answer, head, 8 << 20).map_err(|e| format!("the engine's answer: {e}"))?;
-    match head.status {
+    understand(container, head.status, &body)
+}
+
+/// Understands a status and a body.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn understand(container: &[u8], status: u16, body: &[u8]) -> Result<Option<Inspected>, String> {
+    match status {
         200 => {}
         404 => return Ok(None),
         other => return Err(format!("the engine answered with status {other}")),
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|e| format!("the engine's answer: {e}"))?;
+    let answer: Answer = serde_json::from_slice(body).map_err(|e| format!("the engine's answer: {e}"))?;
     let whole_id = answer.id.len() == 64 && answer.id.bytes().all(|b| b.is_ascii_hexdigit());
     if !whole_id {
         return Err("the engine's answer has no container id".to_owned());
+    }
+    // Engines also answer to the beginning of an id, which may be somebody else's.
+    let name = answer.name.strip_prefix('/').unwrap_or(&answer.name);
+    if name.as_bytes() != container && answer.id.as_bytes() != container {
+        return Ok(None);
     }
     let network = answer.network_settings;
     let endpoints = network.networks.unwrap_or_default();
@@ -134,8 +149,8 @@ fn reachable(host_ip: &str) -> Option<IpAddr> {
 }
 
 /// The parser's side: understands an answer and puts it in fields for the worker.
-pub(crate) fn to_fields(answer: &[u8]) -> Vec<Vec<u8>> {
-    match parse(answer) {
+pub(crate) fn to_fields(container: &[u8], answer: &[u8]) -> Vec<Vec<u8>> {
+    match parse(container, answer) {
         Err(e) => vec![b"error".to_vec(), e.into_bytes()],
         Ok(None) => vec![b"none".to_vec()],
         Ok(Some(found)) => {
@@ -199,11 +214,11 @@ mod tests {
     fn an_answer_survives_the_way_to_the_worker() {
         let id = "a".repeat(64);
         let json = format!(
-            r#"{{"Id":"{id}","State":{{"Pid":77,"Running":true,"Paused":false}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
+            r#"{{"Id":"{id}","Name":"/lab","State":{{"Pid":77,"Running":true,"Paused":false}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
             "NetworkSettings":{{"IPAddress":"","Networks":{{"n":{{"IPAddress":"172.18.0.2"}},"m":null}},
             "Ports":{{"22/tcp":[{{"HostIp":"0.0.0.0","HostPort":"2222"}}],"53/udp":null,"80/tcp":null}}}}}}"#
         );
-        let found = Inspected::from_fields(to_fields(&answer(&json))).unwrap().unwrap();
+        let found = Inspected::from_fields(to_fields(b"lab", &answer(&json))).unwrap().unwrap();
         let wanted = Inspected {
             id,
             pid: 77,
@@ -213,14 +228,18 @@ mod tests {
             published: vec![(22, "127.0.0.1".parse().unwrap(), 2222)],
         };
         assert_eq!(found, wanted);
+        let by_id = to_fields("a".repeat(64).as_bytes(), &answer(&json));
+        assert_eq!(Inspected::from_fields(by_id), Ok(Some(wanted)));
+        let by_half_an_id = to_fields(b"aaaaaa", &answer(&json));
+        assert_eq!(Inspected::from_fields(by_half_an_id), Ok(None), "somebody else's container");
     }
 
     #[test]
     fn what_is_no_container_is_said_to_be_none() {
-        assert_eq!(Inspected::from_fields(to_fields(b"HTTP/1.0 404 Not Found\r\n\r\n{}")), Ok(None));
+        assert_eq!(Inspected::from_fields(to_fields(b"x", b"HTTP/1.0 404 Not Found\r\n\r\n{}")), Ok(None));
         for json in ["{}", "[]", r#"{"Id":"short","State":{"Pid":1,"Running":true}}"#, "<html>"] {
-            assert!(Inspected::from_fields(to_fields(&answer(json))).is_err(), "{json}");
+            assert!(Inspected::from_fields(to_fields(b"x", &answer(json))).is_err(), "{json}");
         }
-        assert!(Inspected::from_fields(to_fields(b"HTTP/1.0 500 Oops\r\n\r\n")).is_err());
+        assert!(Inspected::from_fields(to_fields(b"x", b"HTTP/1.0 500 Oops\r\n\r\n")).is_err());
     }
 }

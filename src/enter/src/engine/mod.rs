@@ -58,7 +58,7 @@ pub(crate) fn inspect(
         || Refusal::NotAnswering { target: target.to_owned() },
         format_args!("engine '{engine}', container '{container}'"),
     )?;
-    parser.inspected(&answer)?.ok_or_else(|| {
+    parser.inspected(container, &answer)?.ok_or_else(|| {
         Refused::new(
             Refusal::Gone { target: target.to_owned() },
             format_args!("engine '{engine}' knows no container '{container}'"),

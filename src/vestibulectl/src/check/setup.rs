@@ -41,10 +41,16 @@ pub(super) fn members(faults: &mut Vec<Fault>) {
         }
         Err(error) => return faults.push(Fault::new(format!("{error:#}"), "")),
     };
-    for user in [paths::USER_KEYS, paths::USER_REFRESH] {
-        if !members.iter().any(|member| member == user) {
-            faults.push(Fault::new(format!("user '{user}' is not a member of group '{group}'"), MEND));
-        }
+    let is_member = |user: &str| members.iter().any(|member| member == user);
+    if !is_member(paths::USER_KEYS) {
+        faults.push(Fault::new(
+            format!("user '{}' is not a member of group '{group}'", paths::USER_KEYS),
+            MEND,
+        ));
+    }
+    for member in members.iter().filter(|member| *member != paths::USER_KEYS) {
+        let what = format!("user '{member}' is a member of group '{group}', which may read the store");
+        faults.push(Fault::new(what, format!("run 'gpasswd --delete {member} {group}'")));
     }
 }
 
@@ -145,7 +151,9 @@ pub(super) fn sshd(faults: &mut Vec<Fault>) {
     let value = |key: &str| {
         output
             .lines()
-            .find_map(|line| line.split_once(' ').filter(|(name, _)| *name == key).map(|(_, value)| value))
+            .filter_map(|line| line.split_once(' '))
+            // OpenSSH 10.5 prints them in mixed case.
+            .find_map(|(name, value)| name.eq_ignore_ascii_case(key).then_some(value))
     };
     // `forcecommand` may have the shell's `exec` before the program.
     let runs = |key: &str, wanted: &str| {
