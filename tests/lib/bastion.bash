@@ -111,7 +111,9 @@ add_person() {
 as_user() {
     local user=$1
     shift
-    limit setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --inh-caps=-all "$@"
+    # By way of a shell: setpriv itself executes with root's capabilities, and may execute what the user may not.
+    # shellcheck disable=SC2016  # for that shell
+    limit setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --inh-caps=-all /bin/sh -c 'exec "$@"' sh "$@"
 }
 
 # ---- logging in ---------------------------------------------------------------------------------------------------

@@ -16,16 +16,21 @@ setup_file() {
     vestibulectl target add den-alice --driver docker --container den --user alice
     vestibulectl grant add alice den
     vestibulectl grant add alice den-alice
+    docker exec den cp -p /etc/passwd /etc/passwd.orig
 }
 
 setup() { audit_mark; }
 
 teardown() {
     show_logs_on_failure
-    docker exec den /bin/sh -c 'cp /etc/passwd.orig /etc/passwd 2>/dev/null; true'
+    rm -rf "$(den)/etc/passwd"
+    cp -p "$(den)/etc/passwd.orig" "$(den)/etc/passwd"
 }
 
-setup_shell() { docker exec den /bin/sh -c "cp -n /etc/passwd /etc/passwd.orig; sed -i 's,^root:.*,root:x:0:0:root:/root:$1,' /etc/passwd"; }
+# The container's root, from outside: docker's own exec would hang on some of what is put there.
+den() { echo "/proc/$(docker_pid den)/root"; }
+
+setup_shell() { docker exec den /bin/sh -c "sed -i 's,^root:.*,root:x:0:0:root:/root:$1,' /etc/passwd"; }
 
 # The account of all logins, as it runs route-session, but with a command line of its own. 0, 1 and 2 are pipes, as sshd
 # makes them.
@@ -65,10 +70,10 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
     wait_for 5 docker exec den test -e /ready
     for _ in {1..25}; do ssh_as alice+den true; done
     wait_for 10 docker exec den test -s /fds
-    docker exec den cat /fds | grep -v -E '^(pipe|socket):|^/dev/(null|pts)|^/proc($|/[0-9]+)|^/$|^/bin|^/fds' >"$BATS_TEST_TMPDIR/odd" || true
+    docker exec den cat /fds | grep -v -E '^(pipe|socket):|^anon_inode:\[event|^/dev/(null|pts)|^/proc($|/[0-9]+)|^/$|^/bin|^/fds' >"$BATS_TEST_TMPDIR/odd" || true
     is '' "$(<"$BATS_TEST_TMPDIR/odd")"
-    # It saw something at all.
-    matches 'socket:' "$(docker exec den cat /fds)"
+    # It saw something at all. (event: the descriptors of docker's own exec.)
+    matches 'pipe:' "$(docker exec den cat /fds)"
 }
 
 @test "no descriptor but 0, 1 and 2 crosses" {
@@ -84,8 +89,8 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
     run_ok ssh_as alice+den-alice id -un
     is alice "$output"
     docker exec den rm /etc/ld.so.preload
-    run_ok bash -c "! file -L $ENTER 2>/dev/null | grep -q 'dynamically linked'"
-    fails grep -q -a ld-linux "$ENTER"
+    # No program interpreter: nothing is loaded at all.
+    run_rc 1 bash -c "readelf --program-headers $ENTER | grep INTERP"
 }
 
 @test "a terminal device that is none is not relayed" {
@@ -105,27 +110,28 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
 
 @test "an /etc/passwd that is no file, or a way out, is not followed" {
     local what
-    for what in 'mkfifo /etc/passwd' 'mkdir /etc/passwd' 'ln -s /dev/zero /etc/passwd' 'ln -s /proc/self/root/etc/passwd /etc/passwd'; do
-        docker exec den /bin/sh -c "cp -n /etc/passwd /etc/passwd.orig; rm -rf /etc/passwd; $what"
-        run_rc 206 ssh_as alice+den-alice true
+    for what in mkfifo mkdir 'ln -s /dev/zero' 'ln -s /proc/self/root/etc/passwd.orig'; do
+        rm -rf "$(den)/etc/passwd"
+        $what "$(den)/etc/passwd"
+        TIMEOUT=5 run_rc 206 ssh_as alice+den-alice true
         matches "vestibule: the container has no user 'alice'" "$stderr"
-        docker exec den /bin/sh -c 'rm -rf /etc/passwd; cp /etc/passwd.orig /etc/passwd'
     done
+    rm "$(den)/etc/passwd"
+    cp -p "$(den)/etc/passwd.orig" "$(den)/etc/passwd"
     # Absolute links lead where they lead in the container: to the container's own file.
-    docker exec den /bin/sh -c 'mv /etc/passwd /etc/people; ln -s /etc/people /etc/passwd'
+    mv "$(den)/etc/passwd" "$(den)/etc/people"
+    ln -s /etc/people "$(den)/etc/passwd"
     run_ok ssh_as alice+den-alice id -un
     is alice "$output"
-    docker exec den /bin/sh -c 'rm /etc/passwd; mv /etc/people /etc/passwd'
 }
 
 @test "a user file of a megabyte of nonsense ends in a clear line" {
-    docker exec den /bin/sh -c 'cp -n /etc/passwd /etc/passwd.orig; head -c 3000000 /dev/urandom >/etc/passwd'
+    head -c 3000000 /dev/urandom >"$(den)/etc/passwd"
     run_rc 206 ssh_as alice+den-alice true
     matches "no user 'alice'" "$stderr"
 }
 
 @test "what the container calls things can not drive the client's terminal" {
-    setup_shell '/no/\x1b]0;x\x07such'
     docker exec den /bin/sh -c 'printf "root:x:0:0:root:/root:/no\033]0;x\007such\n" >/etc/passwd'
     run_rc 207 ssh_as alice+den true
     matches_not $'\033' "$stderr"
@@ -159,7 +165,7 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
 
 @test "the caller's environment, directory, mask and descriptors do not reach the container" {
     run_ok as_session env LD_PRELOAD=/x PATH=/evil BASH_ENV=/x VESTIBULE_COMMAND='env; umask; pwd; ls /proc/self/fd' \
-        bash -c "cd /tmp; umask 0; exec 7</etc/passwd; exec $ENTER --session a1 --target $(target_id den-alice) --account alice"
+        /bin/bash -c "cd /tmp; umask 0; exec 7</etc/passwd; exec $ENTER --session a1 --target $(target_id den-alice) --account alice"
     matches_not 'LD_PRELOAD|BASH_ENV|evil|VESTIBULE' "$output"
     matches '0022' "$output"
     matches '/home/alice' "$output"
@@ -202,12 +208,15 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
     expect_audit 'the number was used again'
 }
 
+# What a session could leave in places where the shared account may write.
+left_behind() { find /run/vestibule /tmp /dev/shm /var/tmp -xdev -not -path '/tmp/bats-run*' | sort; }
+
 @test "what the session leaves on the bastion is nothing" {
     local before
-    before=$(find /run/vestibule /tmp /proc/sys/fs/binfmt_misc /dev/shm -xdev 2>/dev/null | sort | md5sum)
+    before=$(left_behind)
     run_ok ssh_as alice+den-alice true
     run_ok ssh_on_terminal 24x80 -- alice+den-alice true
     wait_for 5 bash -c "! pgrep -u vestibule"
-    is "$before" "$(find /run/vestibule /tmp /proc/sys/fs/binfmt_misc /dev/shm -xdev 2>/dev/null | sort | md5sum)"
+    is "$before" "$(left_behind)"
     fails pgrep -f "$ENTER"
 }

@@ -74,7 +74,7 @@ fn may_bring(session: &Session) -> Result<(), String> {
     let conf = std::fs::read_to_string(paths::NSS_CONF).map_err(|e| format!("'{}': {e}", paths::NSS_CONF))?;
     let shared = conf.lines().find_map(|line| line.split_once('=').filter(|(name, _)| name.trim() == "uid"));
     let own = nix::unistd::getuid().to_string();
-    if !shared.is_some_and(|(_, uid)| uid.trim() == own) {
+    if shared.is_none_or(|(_, uid)| uid.trim() != own) {
         return Err("only the account of all login names may bring a session".to_owned());
     }
     for number in 0..3 {
