@@ -21,9 +21,9 @@ teardown() { show_logs_on_failure; }
     run_ok vestibulectl init
     run_ok id -nG vestibule-keys
     is 'vestibule-keys vestibule' "$output"
-    run_ok stat -c '%a %U:%G %n' /var/lib/vestibule /var/lib/vestibule/{empty,store.db,store.db-wal,store.db-shm,names.idx} \
+    run_ok stat -c '%a %U:%G %n' /var/lib/vestibule /usr/share/vestibule/empty /var/lib/vestibule/{store.db,store.db-wal,store.db-shm,names.idx} \
         /run/vestibule /run/vestibule/sessions /etc/vestibule /etc/vestibule/{vestibule.toml,nss.conf}
-    is "755 vestibule-refresh:vestibule /var/lib/vestibule
+    is "2755 vestibule-refresh:vestibule /var/lib/vestibule
 755 root:root /usr/share/vestibule/empty
 640 vestibule-refresh:vestibule /var/lib/vestibule/store.db
 640 vestibule-refresh:vestibule /var/lib/vestibule/store.db-wal

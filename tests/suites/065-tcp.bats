@@ -9,10 +9,8 @@ setup_file() {
     make_key alice
     vestibulectl account add alice
     vestibulectl key add --account alice "$KEYS/alice.pub"
-    ip link add box-service type dummy
-    ip addr add 198.51.100.7/32 dev box-service
-    ip addr add 2001:db8::7/128 dev box-service nodad
-    ip link set box-service up
+    ip addr add 198.51.100.7/32 dev lo
+    ip addr add 2001:db8::7/128 dev lo nodad
     # A second sshd is the service: Debian's, for root by alice's key, on its own addresses.
     cat >/etc/ssh/service_config <<CONF
 ListenAddress 198.51.100.7:2200
@@ -107,11 +105,14 @@ jump() {
     matches 'this target is a network service' "$output"
 }
 
+site_listens() { docker exec site netstat -ltn | grep -q :8000; }
+
 @test "a container is reached where it is now: at its own address, and at its published port" {
     docker_start
     docker_image vt-busybox
     docker_run site vt-busybox --publish 198.51.100.7:8022:8000
-    docker exec --detach site nc -lk -p 8000 -e /bin/echo hello
+    docker exec --detach site nc -ll -p 8000 -e /bin/echo hello
+    wait_for 5 site_listens
     vestibulectl target add site --driver tcp --container site --port 8000
     vestibulectl target add site-published --driver tcp --container site --port 8000 --published
     vestibulectl grant add alice site
@@ -131,7 +132,8 @@ jump() {
     run_rc 209 ssh_as alice+site
     docker_run squatter vt-busybox
     docker start site
-    docker exec --detach site nc -lk -p 8000 -e /bin/echo hello again
+    docker exec --detach site nc -ll -p 8000 -e /bin/echo hello again
+    wait_for 5 site_listens
     is_not "$address" "$(docker inspect --format '{{.NetworkSettings.IPAddress}}' site)"
     run_ok ssh_as alice+site
     is 'hello again' "$output"

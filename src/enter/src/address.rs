@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use vestibule::config::Config;
-use vestibule::messages::Refusal;
+use vestibule::messages::{Refusal, shown};
 use vestibule::paths;
 use vestibule::target::TargetId;
+use vestibule_sys::syslog::{Severity, Syslog};
 
 use crate::args::say;
 use crate::engine;
@@ -23,7 +24,13 @@ pub(crate) fn print(target: TargetId) -> ExitCode {
             if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(refused) => {
-            say(&format!("enter: {}: {}\n", refused.refusal, refused.cause));
+            let cause = shown(&refused.cause);
+            let (log, number) = (Syslog::open("enter"), target.0);
+            log.line(
+                Severity::Warning,
+                format_args!("address target={number} result=refused cause={cause:?}"),
+            );
+            say(&format!("enter: {}: {cause}\n", refused.refusal));
             ExitCode::from(refused.refusal.exit().code())
         }
     }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -151,7 +152,9 @@ impl Parser {
 
 /// What the child does until the worker goes away.
 fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
-    process::become_user(uid, gid, &[gid])?;
+    // The store is for the group of its directory; `vestibule-keys` has that as a supplementary group only.
+    let readers = std::fs::metadata(paths::STATE_DIR)?.gid();
+    process::become_user(uid, gid, &[gid, readers])?;
     caps::drop_all()?;
     process::set_dumpable(false)?;
     let question = wire::receive(socket)?;
