@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import termios
+import time
 
 
 def set_size(terminal: int, size: str) -> None:
@@ -49,6 +50,8 @@ def main() -> int:
             if action == "--resize":
                 set_size(terminal, value)
             else:
+                # A person's pause: tmux takes keys that come at once for pasted text.
+                time.sleep(0.1)
                 os.write(terminal, value.encode().decode("unicode_escape").encode("latin-1"))
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return status if status >= 0 else 128 - status

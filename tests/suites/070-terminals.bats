@@ -21,7 +21,7 @@ teardown() { show_logs_on_failure; }
 plain() { tr -d '\r' <<<"$output"; }
 
 @test "tmux runs, stays when the client goes, and is found again" {
-    run_ok ssh_on_terminal 30x100 --type 'echo in-$((40+2))\n' '$' --type '\x02d' in-42 -- alice+desk 'TERM=screen tmux new-session -s work'
+    run_ok ssh_on_terminal 30x100 --type 'echo in-$((40+2))\n' '$' --type '\x02' in-42 --type d '$' -- alice+desk 'TERM=screen tmux new-session -s work'
     matches 'in-42' "$output"
     run_ok ssh_as alice+desk 'tmux list-sessions'
     matches '^work:' "$output"
@@ -37,7 +37,7 @@ plain() { tr -d '\r' <<<"$output"; }
 }
 
 @test "the terminal is the shell's controlling terminal, with job control" {
-    run_ok ssh_on_terminal 24x80 --type 'sleep 100\n' '$ ' --type '\x1a' 'sleep 100' --type 'jobs; kill %1; exit\n' Stopped -- alice+desk
+    run_ok ssh_on_terminal 24x80 --type 'echo in-$((40+2)); sleep 100\n' '$ ' --type '\x1a' in-42 --type 'jobs; kill -KILL %1; sleep 1; exit\n' Stopped -- alice+desk
     matches 'Stopped' "$(plain)"
     run_ok ssh_on_terminal 24x80 -- alice+desk 'ps -o tty= -p $$; : </dev/tty && echo controlled'
     matches 'pts/[0-9]+' "$(plain)"

@@ -49,7 +49,7 @@ mod tests {
     fn strings_stand_one_after_the_other_each_with_its_nul() {
         let mut buffer = [MaybeUninit::new(0x55); 64];
         let layout = lay_out(c"alice+lab", &mut buffer).unwrap();
-        assert_eq!(layout, Layout { name: 0, password: 10, gecos: 12, home: 13, shell: 38 });
+        assert_eq!(layout, Layout { name: 0, password: 10, gecos: 12, home: 13, shell: 40 });
         // SAFETY: every byte was initialised above.
         #[expect(unsafe_code, reason = "reads back what was written")]
         let bytes = buffer.map(|byte| unsafe { byte.assume_init() });

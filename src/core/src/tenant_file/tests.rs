@@ -93,10 +93,13 @@ fn a_file_has_64_kib_at_most() {
     assert_eq!(home.read(), Err(KeyFileError::TooLarge(MAX_OWN)));
 }
 
+/// A message, and what it says.
+type Row<'a> = (&'a [u8], Result<Option<Vec<u8>>, KeyFileError>);
+
 #[test]
 fn a_message_is_whole_or_nothing() {
     let end = Tag::End as u8;
-    let table: [(&[u8], Result<Option<Vec<u8>>, KeyFileError>); 9] = [
+    let table: [Row<'_>; 9] = [
         (&[Tag::File as u8, b'k', end], Ok(Some(b"k".to_vec()))),
         (&[Tag::File as u8, end], Ok(Some(Vec::new()))),
         (&[Tag::None as u8, end], Ok(None)),
