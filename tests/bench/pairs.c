@@ -3,8 +3,8 @@
  *
  * How long commands take, from their start to their end, against the first of them. A round starts each command once, the
  * next round in the other order, so that whatever slows the machine slows all of them alike. A command is started by
- * posix_spawn(3), which does not copy this process (CLONE_VFORK), found by its path, with standard input and output on
- * /dev/null and this program's standard error; the clock (CLOCK_MONOTONIC) runs from before the start until waitpid(2) has the end. One round before the
+ * posix_spawn(3), which does not copy this process (CLONE_VFORK), found by its path, with /dev/null as 0, 1 and 2; the clock
+ * (CLOCK_MONOTONIC) runs from before the start until waitpid(2) has the end. One round before the
  * first warms the caches and does not count.
  *
  * Prints a line for each command: the median, the least and the greatest time in microseconds; the median, the least and
@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 	}
 	posix_spawn_file_actions_t quiet;
 	posix_spawn_file_actions_init(&quiet);
-	for (int fd = 0; fd <= 1; fd++)
+	for (int fd = 0; fd <= 2; fd++)
 		posix_spawn_file_actions_addopen(&quiet, fd, "/dev/null", O_RDWR, 0);
 
 	size_t size = (size_t)rounds * sizeof(double);
