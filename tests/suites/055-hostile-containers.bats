@@ -143,6 +143,7 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
     run_rc 126 as_user vestibule-refresh "$ENTER" --help
     run_rc 200 "$ENTER" --session x --target 1
     matches 'not by root' "$stderr"
+    expect_audit 'enter.*result=refused exit=200.*not by root'
 }
 
 @test "the shared account can enter registered targets only, and only by number" {

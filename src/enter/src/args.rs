@@ -10,6 +10,7 @@ use vestibule::fingerprint::Fingerprint;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::TargetId;
+use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{fds, memfd, process, signals};
 
 use crate::environment::Client;
@@ -43,16 +44,12 @@ const USAGE: &str = "usage: enter --session ID --target N [--account NAME] [--fi
 /// Makes this process fit for what follows, and reads the command line.
 pub(crate) fn prepare() -> Result<Task, ExitCode> {
     if let Err(what) = harden() {
-        say(&format!("enter: {what}\n"));
-        return Err(ExitCode::from(Exit::Setup.code()));
+        return Err(refuse("-", &what));
     }
     match parse(lexopt::Parser::from_env()) {
         Ok(Some(Task::Session(session))) => match may_bring(&session) {
             Ok(()) => Ok(Task::Session(session)),
-            Err(what) => {
-                say(&format!("enter: {what}\n"));
-                Err(ExitCode::from(Exit::Setup.code()))
-            }
+            Err(what) => Err(refuse(&session.id, &what)),
         },
         Ok(Some(task)) => Ok(task),
         Ok(None) => {
@@ -64,6 +61,15 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
             Err(ExitCode::from(Exit::Setup.code()))
         }
     }
+}
+
+/// Says what keeps this program from running, where an operator looks for it too.
+fn refuse(session: &str, what: &str) -> ExitCode {
+    let code = Exit::Setup.code();
+    let log = Syslog::open("enter");
+    log.line(Severity::Error, format_args!("session={session} result=refused exit={code} cause={what:?}"));
+    say(&format!("enter: {what} (session {session})\n"));
+    ExitCode::from(code)
 }
 
 /// Who may bring sessions: the shared account, as the NSS module knows it. Other members of its group may only ask for
