@@ -67,6 +67,8 @@ item_of() {
 @test "everything that is installed has a page" {
     local program
     for program in "$LIBEXEC"/* /usr/sbin/vestibulectl; do
+        # OpenSSH has a page called sftp-server(8) already.
+        [[ ${program##*/} != sftp-server ]] || program=vestibule-sftp-server
         run_ok test -s "$MAN/man8/${program##*/}.8"
     done
     run_ok test -s "$MAN/man8/libnss_vestibule.8"
@@ -86,7 +88,7 @@ item_of() {
     local name section found=0
     while read -r name section; do
         case $name in
-        *vestibule* | keys-lookup | route-session | enter | refresh-keys | sftp-server)
+        *vestibule* | keys-lookup | route-session | enter | refresh-keys)
             found=$((found + 1))
             run_ok test -e "$BOX_REPO/man/$name.$section"
             ;;
@@ -106,6 +108,15 @@ item_of() {
     run_ok as_user vestibule "$LIBEXEC/enter" --help
     # shellcheck disable=SC2154  # set by run
     same_options "$MAN/man8/enter.8" "$stderr --help"
+}
+
+@test "vestibule-sftp-server(8) has every option of sftp-server, and no other" {
+    run_ok "$LIBEXEC/sftp-server" -h
+    # `[-ehR]` stands for three.
+    local wanted
+    wanted=$(grep -o -E -e '-[a-zA-Z]+' <<<"$(sed 's/--version//; s/sftp-server//g' <<<"$output")" | grep -o '[a-zA-Z]' | sort -u)
+    is_not '' "$wanted"
+    is "$wanted" "$(sed -n -E 's/^\.It Fl ([a-zA-Z])( .*)?$/\1/p' "$MAN/man8/vestibule-sftp-server.8" | sort -u)"
 }
 
 @test "route-session has no option, and its page none" {

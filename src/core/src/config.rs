@@ -42,11 +42,23 @@ pub struct Keys {
 }
 
 /// The table `[session]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Seconds between SIGHUP and SIGKILL when the client is gone.
     pub grace_seconds: u64,
+    /// The commands that stand for SFTP: what `sshd` has behind `Subsystem sftp`, whole. Words behind the first are
+    /// options for the SFTP server.
+    pub sftp_commands: Vec<String>,
 }
+
+/// `Subsystem sftp` of OpenSSH itself, Debian, Enterprise Linux and Fedora, upstream's own build, and SUSE and Arch.
+const SFTP_COMMANDS: [&str; 5] = [
+    "internal-sftp",
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/libexec/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+];
 
 /// A table `[engine.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -67,7 +79,7 @@ impl Default for Config {
                 own_file: ".ssh/authorized_keys".to_owned(),
                 deadline_ms: 500,
             },
-            session: Session { grace_seconds: 10 },
+            session: Session { grace_seconds: 10, sftp_commands: SFTP_COMMANDS.map(str::to_owned).to_vec() },
             engine: BTreeMap::from([
                 engine("docker", "/run/docker.sock"),
                 engine("podman", "/run/podman/podman.sock"),
@@ -150,8 +162,13 @@ impl Config {
                 self.keys.deadline_ms = deadline_ms;
             }
         }
-        if let Some(grace_seconds) = file.session.and_then(|session| session.grace_seconds) {
-            self.session.grace_seconds = grace_seconds;
+        if let Some(session) = file.session {
+            if let Some(grace_seconds) = session.grace_seconds {
+                self.session.grace_seconds = grace_seconds;
+            }
+            if let Some(sftp_commands) = session.sftp_commands {
+                self.session.sftp_commands = sftp_commands;
+            }
         }
         self.engine.extend(file.engine.unwrap_or_default());
     }
@@ -184,6 +201,8 @@ struct FileKeys {
 struct FileSession {
     #[serde(default, deserialize_with = "grace")]
     grace_seconds: Option<u64>,
+    #[serde(default, deserialize_with = "commands")]
+    sftp_commands: Option<Vec<String>>,
 }
 
 fn prefix<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
@@ -210,6 +229,15 @@ fn below_home<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::
         return Err(de::Error::custom("want a path below the home: relative, and without '..'"));
     }
     Ok(Some(text))
+}
+
+fn commands<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<String>>, D::Error> {
+    let all = Vec::<String>::deserialize(value)?;
+    // A command of blanks alone would have no first word, and one with a NUL can't come from a client.
+    if all.iter().any(|command| command.trim().is_empty() || command.contains('\0')) {
+        return Err(de::Error::custom("want commands as sshd has them behind 'Subsystem sftp'"));
+    }
+    Ok(Some(all))
 }
 
 fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
@@ -368,6 +396,7 @@ mod tests {
             ("[keys]\nown_file = \"/etc/shadow\"\n", ":2:12", "below the home"),
             ("[keys]\ndeadline_ms = 0\n", ":2:15", "want 1 to 30000"),
             ("[session]\ngrace_seconds = -1\n", ":2:17", "want 0 to 86400"),
+            ("[session]\nsftp_commands = [\"a\", \" \"]\n", ":2:17", "Subsystem sftp"),
             ("target_prefix = \"a+\"\n", ":1:17", "a prefix of target names that has '+'"),
             ("[engine.docker]\nsocket = \"/a\"\nhost = 1\n", ":3:1", "unknown field"),
             ("[engine.docker]\n", ":1:1", "missing field"),

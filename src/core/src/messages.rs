@@ -56,6 +56,13 @@ pub enum Refusal {
         /// Why, in the kernel's words.
         why: String,
     },
+    /// Our SFTP server can't be executed in the container.
+    NoSftpServer {
+        /// Why, in the kernel's words.
+        why: String,
+    },
+    /// The target's policy has no SFTP.
+    SftpRefused,
     /// The container gives out no terminal.
     NoTerminal,
     /// The target's policy gives out no terminal.
@@ -93,11 +100,13 @@ impl Refusal {
             Refusal::Paused { .. } | Refusal::NotAnswering { .. } | Refusal::Full => Exit::NotAnswering,
             Refusal::CannotConfine { .. } => Exit::CannotConfine,
             Refusal::NoSuchUser { .. } => Exit::NoSuchUser,
-            Refusal::NoShell { .. } => Exit::NoShell,
+            Refusal::NoShell { .. } | Refusal::NoSftpServer { .. } => Exit::NoShell,
             Refusal::Unreachable { .. } => Exit::Unreachable,
-            Refusal::NoTerminal | Refusal::TerminalRefused | Refusal::OnlyBytes | Refusal::NotText => {
-                Exit::Unsupported
-            }
+            Refusal::NoTerminal
+            | Refusal::TerminalRefused
+            | Refusal::SftpRefused
+            | Refusal::OnlyBytes
+            | Refusal::NotText => Exit::Unsupported,
             Refusal::Stopped { .. } => Exit::Stopped,
         }
     }
@@ -139,6 +148,10 @@ impl fmt::Display for Refusal {
             Refusal::NoShell { shell, why } => {
                 write!(f, "the shell '{}' can't be executed in the container: {}", shown(shell), shown(why))
             }
+            Refusal::NoSftpServer { why } => {
+                write!(f, "the SFTP server can't be executed in the container: {}; {operator}", shown(why))
+            }
+            Refusal::SftpRefused => f.write_str("this target has no SFTP, by its owner's wish"),
             Refusal::NoTerminal => f.write_str(
                 "the container gives out no terminal (no usable devpts at /dev/pts); 'ssh -T' works without one",
             ),
@@ -188,6 +201,8 @@ mod tests {
             Refusal::CannotConfine { what: "seccomp filter".to_owned() },
             Refusal::NoSuchUser { user: "bob".to_owned() },
             Refusal::NoShell { shell: "/bin/zsh".to_owned(), why: "No such file or directory".to_owned() },
+            Refusal::NoSftpServer { why: "Operation not permitted".to_owned() },
+            Refusal::SftpRefused,
             Refusal::NoTerminal,
             Refusal::TerminalRefused,
             Refusal::Full,

@@ -29,6 +29,8 @@ pub const KEYS_LOOKUP: &str = "/usr/libexec/vestibule/keys-lookup";
 pub const ROUTE_SESSION: &str = "/usr/libexec/vestibule/route-session";
 /// The one privileged program.
 pub const ENTER: &str = "/usr/libexec/vestibule/enter";
+/// The SFTP server that is carried into containers.
+pub const SFTP_SERVER: &str = "/usr/libexec/vestibule/sftp-server";
 
 /// The account that every login name maps to.
 pub const USER_SESSION: &str = "vestibule";

@@ -133,14 +133,46 @@ pub struct Policy {
     pub pty: bool,
     /// The target's own `authorized_keys` counts.
     pub own_keys: bool,
+    /// Whose SFTP server answers.
+    #[serde(skip_serializing_if = "Sftp::is_default")]
+    pub sftp: Sftp,
     /// Further variables for the session's environment.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
 
+/// Whose SFTP server answers a client that asks sshd for the subsystem `sftp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sftp {
+    /// vestibule's, carried into the container; with [`ExecWay::Engine`] the image's.
+    #[default]
+    Own,
+    /// The image's, run by the user's shell at the path that sshd's configuration has.
+    Image,
+    /// Nobody's.
+    None,
+}
+
+impl Sftp {
+    /// As it is written on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sftp::Own => "own",
+            Sftp::Image => "image",
+            Sftp::None => "none",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Sftp::default()
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Policy { pty: true, own_keys: true, env: BTreeMap::new() }
+        Policy { pty: true, own_keys: true, sftp: Sftp::Own, env: BTreeMap::new() }
     }
 }
 

@@ -169,9 +169,12 @@ fn the_defaults_in_the_page_are_the_defaults() {
 
 fn flatten(path: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
     let Some(table) = value.as_table() else {
-        let text =
-            value.as_str().map(|s| format!("{s:?}")).or_else(|| value.as_integer().map(|n| n.to_string()));
-        into.insert(path.to_owned(), text.unwrap());
+        let text = match value {
+            toml::Value::String(text) => format!("{text:?}"),
+            toml::Value::Array(_) => "the list below".to_owned(),
+            other => other.as_integer().unwrap().to_string(),
+        };
+        into.insert(path.to_owned(), text);
         return;
     };
     for (key, value) in table {

@@ -4,9 +4,8 @@
 //! A pid is only a number, and the process that had it may be gone. What is written down (a pid file) must be younger
 //! than the process that it names; what the kernel lists (a control group) is asked for its first process.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::time::{ClockId, clock_gettime};
@@ -16,6 +15,7 @@ use vestibule_sys::cgroup::{self, Hierarchies};
 use vestibule_sys::procfs::ProcDir;
 
 use crate::refused::Refused;
+use crate::trusted::{self, Distrust};
 
 /// systemd-machined's directory of machines.
 const MACHINES: &str = "/run/systemd/machines";
@@ -28,8 +28,8 @@ pub(crate) fn find(leader: &Leader, target: &str) -> Result<i32, Refused> {
     match leader {
         Leader::PidFile(file) => {
             let (text, written) = read_trusted(Path::new(file)).map_err(|e| match e {
-                Trust::Gone => not_running(format!("pid file '{file}': no such file")),
-                Trust::Bad(why) => Refused::setup(format_args!("pid file '{file}': {why}")),
+                Distrust::Gone => not_running(format!("pid file '{file}': no such file")),
+                Distrust::Bad(why) => Refused::setup(format_args!("pid file '{file}': {why}")),
             })?;
             let pid = text.trim().parse().ok().filter(|pid| *pid > 1);
             let pid = pid.ok_or_else(|| Refused::setup(format_args!("pid file '{file}': holds no pid")))?;
@@ -39,8 +39,8 @@ pub(crate) fn find(leader: &Leader, target: &str) -> Result<i32, Refused> {
             let file = Path::new(MACHINES).join(single_name(name)?);
             let shown = file.display();
             let (text, written) = read_trusted(&file).map_err(|e| match e {
-                Trust::Gone => not_running(format!("machine '{name}': not known to systemd-machined")),
-                Trust::Bad(why) => Refused::setup(format_args!("'{shown}': {why}")),
+                Distrust::Gone => not_running(format!("machine '{name}': not known to systemd-machined")),
+                Distrust::Bad(why) => Refused::setup(format_args!("'{shown}': {why}")),
             })?;
             let pid = text
                 .lines()
@@ -67,44 +67,11 @@ fn single_name(name: &str) -> Result<&str, Refused> {
     if fine { Ok(name) } else { Err(Refused::setup(format_args!("'{}': not a name", name.escape_debug()))) }
 }
 
-enum Trust {
-    Gone,
-    Bad(String),
-}
-
-/// Reads a small file that only root can have written: it and every directory above it belong to root and nobody else
-/// may write there, as sshd asks of its own files (`safe_path` in misc.c). Also says when it was written, in seconds since
-/// 1970.
-fn read_trusted(path: &Path) -> Result<(String, f64), Trust> {
-    let gone_or = |e: io::Error| {
-        if e.kind() == io::ErrorKind::NotFound { Trust::Gone } else { Trust::Bad(e.to_string()) }
-    };
-    if !path.is_absolute() {
-        return Err(Trust::Bad("not an absolute path".to_owned()));
-    }
-    let path = fs::canonicalize(path).map_err(gone_or)?;
-    let safe = |meta: &fs::Metadata, what: &Path| {
-        if meta.uid() == 0 && meta.mode() & 0o022 == 0 {
-            Ok(())
-        } else {
-            Err(Trust::Bad(format!("'{}' could be written by others than root", what.display())))
-        }
-    };
-    for above in path.ancestors().skip(1) {
-        safe(&fs::metadata(above).map_err(gone_or)?, above)?;
-    }
-    let file = File::options()
-        .read(true)
-        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits() | nix::fcntl::OFlag::O_NOFOLLOW.bits())
-        .open(&path)
-        .map_err(gone_or)?;
-    let meta = file.metadata().map_err(gone_or)?;
-    if !meta.is_file() {
-        return Err(Trust::Bad("not a regular file".to_owned()));
-    }
-    safe(&meta, &path)?;
+/// Reads a small file that only root can have written, and says when that was, in seconds since 1970.
+fn read_trusted(path: &Path) -> Result<(String, f64), Distrust> {
+    let (file, meta) = trusted::open(path)?;
     let mut text = String::new();
-    file.take(4096).read_to_string(&mut text).map_err(gone_or)?;
+    file.take(4096).read_to_string(&mut text).map_err(|e| Distrust::Bad(e.to_string()))?;
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
     let written = meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9;
     Ok((text, written))
@@ -155,6 +122,8 @@ fn first_of(paths: &[String]) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -171,9 +140,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap(); // below /tmp, where everybody may write
         let file = dir.path().join("pid");
         fs::write(&file, "1234\n").unwrap();
-        assert!(matches!(read_trusted(&file), Err(Trust::Bad(_))));
-        assert!(matches!(read_trusted(&dir.path().join("none")), Err(Trust::Gone)));
-        assert!(matches!(read_trusted(Path::new("relative")), Err(Trust::Bad(_))));
+        assert!(matches!(read_trusted(&file), Err(Distrust::Bad(_))));
+        assert!(matches!(read_trusted(&dir.path().join("none")), Err(Distrust::Gone)));
+        assert!(matches!(read_trusted(Path::new("relative")), Err(Distrust::Bad(_))));
     }
 
     #[test]

@@ -26,6 +26,8 @@ mod refused;
 mod register;
 mod relay;
 mod session;
+mod sftp;
+mod trusted;
 mod users;
 mod wire;
 mod worker;

@@ -14,7 +14,7 @@ use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::store::{Store, StoreError};
-use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Target, TargetId, TcpAddress};
+use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress};
 use vestibule_sys::{caps, fds, process, seccomp};
 
 use crate::engine::inspect::{self, Inspected};
@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     pub(crate) is_account: bool,
     /// `NAME=VALUE` and NUL, for each setting.
     pub(crate) env: Vec<u8>,
+    /// Whose SFTP server answers.
+    pub(crate) sftp: Sftp,
     pub(crate) way: Way,
 }
 
@@ -79,8 +81,13 @@ impl Parser {
             "store" => return Err(Refused::new(Refusal::Store, cause)),
             _ => return Err(Refused::setup("the parsing process gave no answer on the target")),
         }
-        let (name, login_user, whose, env, way) =
-            (text(), text().into_bytes(), text(), text().into_bytes(), text());
+        let (name, login_user, whose, env) = (text(), text().into_bytes(), text(), text().into_bytes());
+        let sftp = match text().as_str() {
+            "own" => Sftp::Own,
+            "image" => Sftp::Image,
+            _ => Sftp::None,
+        };
+        let way = text();
         let (one, two, three, four) = (text(), text(), text(), text());
         let way = match way.as_str() {
             "pid-file" => Way::Namespace(Leader::PidFile(one)),
@@ -98,7 +105,7 @@ impl Parser {
             },
             _ => return Err(Refused::setup("the parsing process gave no driver")),
         };
-        Ok(Facts { name, login_user, is_account: whose == "account", env, way })
+        Ok(Facts { name, login_user, is_account: whose == "account", env, sftp, way })
     }
 
     /// Understands an engine's answer on `container`. `None` when the engine knows none of exactly that name or id.
@@ -250,6 +257,8 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
         }
     };
     let whose = if target.login_user == LoginUser::Account { "account" } else { "fixed" };
-    let head = ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, whose.to_owned(), env];
+    let sftp = target.policy.sftp.as_str().to_owned();
+    let head =
+        ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, whose.to_owned(), env, sftp];
     head.into_iter().chain(way).map(String::into_bytes).collect()
 }

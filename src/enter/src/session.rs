@@ -1,20 +1,30 @@
-//! The last step: in the container's namespaces and with nothing left to give up, the user's shell.
+//! The last step: in the container's namespaces and with nothing left to give up, the user's shell, or our SFTP server.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use vestibule::messages::Refusal;
 use vestibule_sys::{exec, fds, process, pty, signals};
 
 use crate::refused::{OrRefuse, Refused};
+use crate::sftp::Sealed;
 use crate::users::User;
 use crate::worker;
 
 /// What is executed, and with what.
 pub(crate) struct Program {
-    pub(crate) path: CString,
+    pub(crate) what: What,
     pub(crate) args: Vec<CString>,
     pub(crate) env: Vec<CString>,
+}
+
+/// Where a program comes from.
+pub(crate) enum What {
+    /// A file of the container's.
+    File(CString),
+    /// Sealed memory that came along.
+    Sealed(OwnedFd),
 }
 
 impl Program {
@@ -28,10 +38,15 @@ impl Program {
         };
         let string = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| Refused::setup("a NUL in the command"));
         Ok(Program {
-            path: string(user.shell.clone())?,
+            what: What::File(string(user.shell.clone())?),
             args: args.into_iter().map(string).collect::<Result<_, _>>()?,
             env,
         })
+    }
+
+    /// The SFTP server that came along.
+    pub(crate) fn carried(server: Sealed, env: Vec<CString>) -> Self {
+        Program { what: What::Sealed(server.program), args: server.args, env }
     }
 }
 
@@ -56,10 +71,18 @@ fn become_shell(program: &Program, slave: Option<&OwnedFd>) -> Result<std::conve
     fds::close_on_exec_from(3).or_setup("close_range")?;
     signals::reset_all().or_setup("sigprocmask")?;
     process::signal_on_parent_death(relay_hangup(), process::parent_pid()).or_setup("PR_SET_PDEATHSIG")?;
-    let e = exec::execute(&program.path, &program.args, &program.env);
-    let shell = program.path.to_string_lossy().into_owned();
-    let why = nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)).desc().to_owned();
-    Err(Refused::new(Refusal::NoShell { shell, why }, format_args!("execve: {e}")))
+    let why = |e: &io::Error| nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)).desc().to_owned();
+    Err(match &program.what {
+        What::File(path) => {
+            let e = exec::execute(path, &program.args, &program.env);
+            let shell = path.to_string_lossy().into_owned();
+            Refused::new(Refusal::NoShell { shell, why: why(&e) }, format_args!("execve: {e}"))
+        }
+        What::Sealed(file) => {
+            let e = exec::execute_open(file, &program.args, &program.env);
+            Refused::new(Refusal::NoSftpServer { why: why(&e) }, format_args!("execveat: {e}"))
+        }
+    })
 }
 
 fn relay_hangup() -> i32 {
@@ -84,7 +107,8 @@ mod tests {
     #[test]
     fn a_login_shell_has_a_dash_and_a_command_is_one_argument() {
         let login = Program::of(&user(), None, vec![]).unwrap();
-        assert_eq!((login.path.as_bytes(), login.args), (b"/bin/ash".as_slice(), vec![c"-ash".to_owned()]));
+        assert!(matches!(login.what, What::File(path) if path.as_c_str() == c"/bin/ash"));
+        assert_eq!(login.args, vec![c"-ash".to_owned()]);
         let command = Program::of(&user(), Some(b"echo \"$x\" 'y'; \xff\n*"), vec![]).unwrap();
         let wanted = [
             c"ash".to_owned(),

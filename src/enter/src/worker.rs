@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use vestibule::config::Config;
 use vestibule::messages::Refusal;
 use vestibule::paths;
+use vestibule::target::Sftp;
 use vestibule_sys::beneath::{self, Resolve};
 use vestibule_sys::{fds, pass, process, pty};
 
@@ -20,6 +21,7 @@ use crate::engine::{self, exec};
 use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
 use crate::session::{self, Program};
+use crate::sftp::{self, Sealed, Server};
 use crate::users::User;
 use crate::{confine, environment, leader, wire};
 
@@ -54,6 +56,12 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
     process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
     let facts = parser.target(session.target, session.account.as_ref())?;
     let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
+    // An engine's exec can run only what is in the image.
+    let whose = match (&facts.way, facts.sftp) {
+        (Way::DockerExec { .. }, Sftp::Own) => Sftp::Image,
+        (_, whose) => whose,
+    };
+    let sftp = sftp::prepare(session.client.command.as_deref(), &config, whose)?;
     let (container, env) = match &facts.way {
         Way::Namespace(leader) => {
             let container = Container::open(leader::find(leader, &facts.name)?, None, &facts.name)?;
@@ -93,12 +101,12 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
         }
     };
     let Some(group) = container.unified_group().map(fds::duplicate).transpose().or_setup("dup")? else {
-        return settle(session, monitor, &facts, container, parser, &env).map(|()| 0);
+        return settle(session, monitor, &facts, container, parser, &env, sftp).map(|()| 0);
     };
     // What this process holds is the child's too, and this process ends.
     let body = || {
         fds::close_in_child(group.as_fd());
-        match settle(session, monitor, &facts, container, parser, &env) {
+        match settle(session, monitor, &facts, container, parser, &env, sftp) {
             Ok(()) => 0,
             Err(refused) => {
                 tell_refused(monitor.as_fd(), &session.id, &refused);
@@ -117,12 +125,14 @@ fn settle(
     container: Container,
     mut parser: Parser,
     env: &[u8],
+    sftp: Option<Server>,
 ) -> Result<(), Refused> {
     // From here on what it costs to look at the container's files is charged to the container.
     confine::join_groups(&container)?;
     let user = find_user(&container, facts, &mut parser)?;
     parser.end();
-    enter(session, monitor, facts, container, &user, env)
+    let sftp = sftp.map(Server::seal).transpose()?;
+    enter(session, monitor, facts, container, &user, env, sftp)
 }
 
 fn find_user(container: &Container, facts: &Facts, parser: &mut Parser) -> Result<User, Refused> {
@@ -141,6 +151,7 @@ fn enter(
     container: Container,
     user: &User,
     env: &[u8],
+    sftp: Option<Sealed>,
 ) -> Result<(), Refused> {
     confine::move_in(&container, &facts.name)?;
     confine::become_user(&container, user)?;
@@ -164,9 +175,13 @@ fn enter(
         &session.client,
         terminal,
     );
-    let program = Program::of(user, session.client.command.as_deref(), env)?;
+    let program = match sftp {
+        Some(server) => Program::carried(server, env),
+        None => Program::of(user, session.client.command.as_deref(), env)?,
+    };
     // The session's process will be seen in the container before it is the shell, and a container that may trace could
-    // take its descriptors: from here on there are none but 0, 1, 2, the terminal and the monitor's socket.
+    // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket
+    // and the sealed copy of the SFTP server.
     let last_step = container.into_last_step();
     go_home(user);
     confine::load_filters(&last_step, user)?;

@@ -89,6 +89,8 @@ fn serve(options: &Options) -> ExitCode {
 fn prepare(options: &Options, server: &mut Server) -> Result<(), String> {
     // Otherwise a client that may only transfer files could write into this process through /proc/self/mem.
     process::set_dumpable(false).map_err(|e| format!("PR_SET_DUMPABLE: {e}"))?;
+    // Executed from memory it would be called by the number of a descriptor.
+    let _ = nix::sys::prctl::set_name(c"sftp-server");
     // Every handle is a descriptor, and nothing here or after this minds large numbers.
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most); // with the old limit there are fewer handles

@@ -82,6 +82,7 @@ pub(crate) fn programs(who: Identities) -> Vec<Place> {
         Place::new(paths::KEYS_LOOKUP, 0o750, members),
         Place::new(paths::ROUTE_SESSION, 0o755, (0, 0)),
         Place::new(paths::ENTER, 0o4750, members),
+        Place::new(paths::SFTP_SERVER, 0o755, (0, 0)),
     ]
 }
 

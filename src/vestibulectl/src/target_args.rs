@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use vestibule::config::Config;
 use vestibule::names::login::TargetName;
 use vestibule::store::NewTarget;
-use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Policy, TcpAddress};
+use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Policy, Sftp, TcpAddress};
 
 use crate::accounts::target_name;
 
@@ -70,6 +70,26 @@ pub(crate) enum Exec {
     Engine,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SftpServer {
+    /// vestibule's, whatever the image holds
+    Own,
+    /// The image's, where sshd's configuration says
+    Image,
+    /// No SFTP
+    None,
+}
+
+impl From<SftpServer> for Sftp {
+    fn from(server: SftpServer) -> Self {
+        match server {
+            SftpServer::Own => Sftp::Own,
+            SftpServer::Image => Sftp::Image,
+            SftpServer::None => Sftp::None,
+        }
+    }
+}
+
 /// How a target is entered.
 #[derive(Debug, Args)]
 pub(crate) struct DriverArgs {
@@ -129,6 +149,9 @@ pub(crate) struct Settings {
     /// Its own authorized_keys does not count
     #[arg(long)]
     no_own_keys: bool,
+    /// Whose SFTP server answers scp, sftp and sshfs; own unless said
+    #[arg(long, value_name = "SERVER")]
+    sftp: Option<SftpServer>,
     /// A further variable of its sessions
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -210,6 +233,9 @@ impl Settings {
         }
         target.policy.pty &= !self.no_pty;
         target.policy.own_keys &= !self.no_own_keys;
+        if let Some(server) = self.sftp {
+            target.policy.sftp = server.into();
+        }
         target.policy.env.extend(variables(&self.env)?);
         Ok(())
     }
