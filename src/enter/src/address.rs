@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
+use vestibule_sys::entry::ExitCode;
 
 use vestibule::config::Config;
 use vestibule::messages::{Refusal, shown};

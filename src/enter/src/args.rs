@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
+use vestibule_sys::entry::ExitCode;
 
 use vestibule::exit::Exit;
 use vestibule::fingerprint::Fingerprint;

@@ -11,7 +11,8 @@
 //! - the [`parser`] has no privileges and, once it has read the store, no system calls but read and write. Whatever a
 //!   container or an engine wrote is understood there.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
 
 mod address;
 mod args;
@@ -32,9 +33,18 @@ mod users;
 mod wire;
 mod worker;
 
-use std::process::ExitCode;
+use vestibule_sys::entry::ExitCode;
 
-fn main() -> ExitCode {
+/// The C library's `main`; see [`vestibule_sys::entry`].
+#[cfg(not(test))]
+#[expect(unsafe_code, reason = "the one name that the C library looks for")]
+// SAFETY: nothing else of the program or its libraries is called `main`.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
+    vestibule_sys::entry::run(program)
+}
+
+fn program() -> ExitCode {
     match args::prepare() {
         Ok(args::Task::Session(session)) => monitor::run(&session),
         Ok(args::Task::Address { target }) => address::print(target),

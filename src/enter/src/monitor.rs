@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
+use vestibule_sys::entry::ExitCode;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use vestibule::config::Config;

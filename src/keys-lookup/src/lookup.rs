@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
+use vestibule_sys::entry::ExitCode;
 
 use vestibule::config::{Config, ConfigError};
 use vestibule::decide::{self, Facts, Judge, Outcome, Question, World};

@@ -4,18 +4,28 @@
 //! `--decide`, when sshd has let somebody in. What is decided stands in `vestibule::decide`; here it is asked for,
 //! logged and printed.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
 
 mod args;
 mod audit;
 mod lookup;
 mod output;
 
-use std::process::ExitCode;
+use vestibule_sys::entry::ExitCode;
 
 use args::Args;
 
-fn main() -> ExitCode {
+/// The C library's `main`; see [`vestibule_sys::entry`].
+#[cfg(not(test))]
+#[expect(unsafe_code, reason = "the one name that the C library looks for")]
+// SAFETY: nothing else of the program or its libraries is called `main`.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
+    vestibule_sys::entry::run(program)
+}
+
+fn program() -> ExitCode {
     match Args::parse(std::env::args_os().skip(1)) {
         Ok(Args::Help) => output::print(args::HELP.as_bytes()),
         Ok(Args::Version) => {

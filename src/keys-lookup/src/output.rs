@@ -1,7 +1,7 @@
 //! What is printed, and how the program ends.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+use vestibule_sys::entry::ExitCode;
 
 use vestibule_sys::syslog::{Severity, Syslog};
 

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
+use vestibule_sys::entry::ExitCode;
 
 use vestibule::messages::Refusal;
 use vestibule::paths;

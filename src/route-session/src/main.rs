@@ -4,7 +4,8 @@
 //! key that sshd accepted), asks `keys-lookup` again whether they may enter and where that leads, and becomes `enter`,
 //! or carries bytes to a TCP target.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
 
 mod authorise;
 mod forward;
@@ -12,7 +13,7 @@ mod hand_over;
 mod who;
 
 use std::io::Write;
-use std::process::ExitCode;
+use vestibule_sys::entry::ExitCode;
 
 use vestibule::messages::{Refusal, shown};
 use vestibule::target::Driver;
@@ -37,7 +38,16 @@ impl Refused {
     }
 }
 
-fn main() -> ExitCode {
+/// The C library's `main`; see [`vestibule_sys::entry`].
+#[cfg(not(test))]
+#[expect(unsafe_code, reason = "the one name that the C library looks for")]
+// SAFETY: nothing else of the program or its libraries is called `main`.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
+    vestibule_sys::entry::run(program)
+}
+
+fn program() -> ExitCode {
     if std::env::args_os().len() > 1 {
         say("route-session: to be run by sshd as ForceCommand, without arguments; see route-session(8)\n");
         return ExitCode::from(2);

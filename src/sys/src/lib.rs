@@ -12,6 +12,7 @@ pub mod beneath;
 pub mod caps;
 pub mod cgroup;
 pub mod dirents;
+pub mod entry;
 pub mod exec;
 pub mod fds;
 pub mod keyring;

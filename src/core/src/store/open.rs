@@ -160,6 +160,8 @@ fn begin(conn: rusqlite::Result<Connection>) -> rusqlite::Result<(Connection, St
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    // Plans by the statement alone, so that none is made again when it is given its values.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A reader has nothing to tidy up: it would only try, and may not.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Bytes of a value or a row; the largest true one is a key with its options.
