@@ -44,6 +44,11 @@ extern "C" fn main() -> std::ffi::c_int {
     vestibule_sys::entry::run(program)
 }
 
+#[cfg(test)]
+fn main() {
+    vestibule_sys::entry::run(program)
+}
+
 fn program() -> ExitCode {
     match args::prepare() {
         Ok(args::Task::Session(session)) => monitor::run(&session),

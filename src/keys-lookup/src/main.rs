@@ -25,6 +25,11 @@ extern "C" fn main() -> std::ffi::c_int {
     vestibule_sys::entry::run(program)
 }
 
+#[cfg(test)]
+fn main() {
+    vestibule_sys::entry::run(program)
+}
+
 fn program() -> ExitCode {
     match Args::parse(std::env::args_os().skip(1)) {
         Ok(Args::Help) => output::print(args::HELP.as_bytes()),

@@ -47,6 +47,11 @@ extern "C" fn main() -> std::ffi::c_int {
     vestibule_sys::entry::run(program)
 }
 
+#[cfg(test)]
+fn main() {
+    vestibule_sys::entry::run(program)
+}
+
 fn program() -> ExitCode {
     if std::env::args_os().len() > 1 {
         say("route-session: to be run by sshd as ForceCommand, without arguments; see route-session(8)\n");
