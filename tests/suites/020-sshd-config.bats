@@ -52,7 +52,7 @@ allowtcpforwarding local
 permitlisten none
 gatewayports no
 allowstreamlocalforwarding no
-allowagentforwarding no
+allowagentforwarding yes
 x11forwarding no
 permittunnel no
 WANTED
@@ -63,7 +63,7 @@ WANTED
 PasswordAuthentication yes
 KbdInteractiveAuthentication yes
 X11Forwarding yes
-AllowAgentForwarding yes
+AllowAgentForwarding no
 AllowStreamLocalForwarding yes
 PermitTunnel yes
 GatewayPorts yes

@@ -41,6 +41,9 @@ pub struct Decision {
     /// Whether the session may have a terminal.
     #[serde(default)]
     pub pty: bool,
+    /// Whether the session may ask the client's agent.
+    #[serde(default)]
+    pub agent: bool,
     /// How the target is entered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
@@ -64,6 +67,7 @@ impl Decision {
             source: None,
             command: None,
             pty: false,
+            agent: false,
             driver: None,
             user: None,
         }
@@ -99,6 +103,7 @@ impl Decision {
                     source: Some(line.source.source.as_str().to_owned()),
                     command: line.command.as_deref().map(Base64::encode_string),
                     pty: line.pty,
+                    agent: line.agent,
                     driver: Some(granted.target.driver.clone()),
                     user,
                 }

@@ -87,6 +87,34 @@ pub enum Refusal {
     },
 }
 
+/// Something that a session goes on without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// There is no place in the container for the socket that leads to the client's agent.
+    NoAgent {
+        /// Why, in the kernel's words.
+        why: String,
+    },
+}
+
+impl Notice {
+    /// The line for standard error, with its end, as [`Refusal::line`].
+    #[must_use]
+    pub fn line(&self, session: &str) -> String {
+        format!("vestibule: {self} (session {session})\n")
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::NoAgent { why } => {
+                write!(f, "your agent is not forwarded, for want of a place in the container: {}", shown(why))
+            }
+        }
+    }
+}
+
 impl Refusal {
     /// The exit code of the session.
     #[must_use]

@@ -13,6 +13,8 @@ use crate::public_key::PublicKey;
 pub struct Grant {
     /// A terminal.
     pub pty: bool,
+    /// The client's agent.
+    pub agent: bool,
     /// Whether a `command=` can be run; where it can't, a key that has one opens nothing.
     pub command: bool,
     /// Where forwards may go; nowhere if empty.
@@ -28,6 +30,8 @@ pub struct Narrowed {
     pub command: Option<Vec<u8>>,
     /// Whether the session may have a terminal.
     pub pty: bool,
+    /// Whether the session may ask the client's agent.
+    pub agent: bool,
 }
 
 /// Why a line opens nothing.
@@ -50,8 +54,7 @@ const LISTEN_NOWHERE: &str = "none.invalid:1";
 
 /// Narrows `grant` by what a line's writer allows.
 ///
-/// `agent-forwarding`, `x11-forwarding` and `user-rc` give nothing, and `no-touch-required` would give something: they
-/// are left out.
+/// `x11-forwarding` and `user-rc` give nothing, and `no-touch-required` would give something: they are left out.
 ///
 /// # Errors
 /// [`Dropped`] when the line must not be used at all.
@@ -72,6 +75,10 @@ pub fn narrow(options: &Options, grant: &Grant) -> Result<Narrowed, Dropped> {
     let pty = grant.pty && options.pty;
     if pty {
         line.extend_from_slice(b",pty");
+    }
+    let agent = grant.agent && options.agent_forwarding;
+    if agent {
+        line.extend_from_slice(b",agent-forwarding");
     }
     let wanted = |place: &&HostPort| {
         options.port_forwarding
@@ -94,7 +101,7 @@ pub fn narrow(options: &Options, grant: &Grant) -> Result<Narrowed, Dropped> {
     if options.verify_required {
         line.extend_from_slice(b",verify-required");
     }
-    Ok(Narrowed { options: line, command: options.command.clone(), pty })
+    Ok(Narrowed { options: line, command: options.command.clone(), pty, agent })
 }
 
 impl Narrowed {
@@ -139,11 +146,16 @@ mod tests {
     }
 
     fn shell() -> Grant {
-        Grant { pty: true, command: true, forwards: Vec::new() }
+        Grant { pty: true, agent: false, command: true, forwards: Vec::new() }
     }
 
     fn tcp() -> Grant {
-        Grant { pty: true, command: false, forwards: vec![place("10.1.2.3", 22), place("::1", 8080)] }
+        Grant {
+            pty: true,
+            agent: false,
+            command: false,
+            forwards: vec![place("10.1.2.3", 22), place("::1", 8080)],
+        }
     }
 
     const OPEN_BOTH: &str = "restrict,pty,port-forwarding,permitopen=\"10.1.2.3:22\",\
@@ -152,6 +164,7 @@ mod tests {
     #[test]
     fn options_only_narrow() {
         let no_pty = Grant { pty: false, ..shell() };
+        let with_agent = || Grant { agent: true, ..shell() };
         let forbidden = |name| Err(Dropped::Forbidden(name));
         let table: Vec<(&str, Grant, Result<&str, Dropped>)> = vec![
             ("", shell(), Ok("restrict,pty")),
@@ -162,6 +175,11 @@ mod tests {
             ("restrict,pty", shell(), Ok("restrict,pty")),
             ("pty,restrict", shell(), Ok("restrict")),
             ("agent-forwarding,x11-forwarding,user-rc,port-forwarding", shell(), Ok("restrict,pty")),
+            ("", with_agent(), Ok("restrict,pty,agent-forwarding")),
+            ("no-agent-forwarding", with_agent(), Ok("restrict,pty")),
+            ("restrict,pty", with_agent(), Ok("restrict,pty")),
+            ("restrict,agent-forwarding", with_agent(), Ok("restrict,agent-forwarding")),
+            ("agent-forwarding,restrict", with_agent(), Ok("restrict")),
             ("permitopen=\"*:*\",permitlisten=\"*:*\"", shell(), Ok("restrict,pty")),
             ("no-touch-required", shell(), Ok("restrict,pty")),
             ("verify-required", shell(), Ok("restrict,pty,verify-required")),
@@ -233,23 +251,25 @@ mod tests {
                 0..16,
             ),
             pty: bool,
+            agent: bool,
             forwards: bool,
         ) {
             let k = key("ssh-ed25519", &[7; 36]);
             let mut text = text.concat();
             text.extend(format!(" {k}").bytes());
             let forwards = if forwards { vec![place("10.1.2.3", 22)] } else { Vec::new() };
-            let grant = Grant { pty, command: true, forwards };
+            let grant = Grant { pty, agent, command: true, forwards };
             let Some(Ok(entry)) = authorized_keys::line(1, &text) else { return Ok(()) };
             let Ok(narrowed) = narrow(&entry.options, &grant) else { return Ok(()) };
             let line = narrowed.line(&entry.key);
             let got = reread(&line);
             let was = &entry.options;
             proptest::prop_assert!(got.restrict && got.touch_required);
-            proptest::prop_assert!(!got.agent_forwarding && !got.x11_forwarding && !got.user_rc);
+            proptest::prop_assert!(!got.x11_forwarding && !got.user_rc);
             proptest::prop_assert!(!got.cert_authority && !got.tunnel && got.environment.is_empty());
             proptest::prop_assert_eq!(&got.command, &None);
             proptest::prop_assert_eq!(got.pty, pty && was.pty);
+            proptest::prop_assert_eq!(got.agent_forwarding, agent && was.agent_forwarding);
             proptest::prop_assert_eq!(got.verify_required, was.verify_required);
             proptest::prop_assert_eq!(got.from.as_ref().map(FromList::as_bytes), was.from.as_ref().map(FromList::as_bytes));
             let times = |o: &Options| o.expiry_times.iter().map(AbsoluteTime::to_string).collect::<Vec<_>>();

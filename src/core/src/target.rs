@@ -133,12 +133,19 @@ pub struct Policy {
     pub pty: bool,
     /// The target's own `authorized_keys` counts.
     pub own_keys: bool,
+    /// The client's agent can be asked from inside. Off unless said: who is root in the container can ask it too.
+    #[serde(skip_serializing_if = "is_off")]
+    pub agent_forwarding: bool,
     /// Whose SFTP server answers.
     #[serde(skip_serializing_if = "Sftp::is_default")]
     pub sftp: Sftp,
     /// Further variables for the session's environment.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+}
+
+fn is_off(on: &bool) -> bool {
+    !on
 }
 
 /// Whose SFTP server answers a client that asks sshd for the subsystem `sftp`.
@@ -172,7 +179,7 @@ impl Sftp {
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { pty: true, own_keys: true, sftp: Sftp::Own, env: BTreeMap::new() }
+        Policy { pty: true, own_keys: true, agent_forwarding: false, sftp: Sftp::Own, env: BTreeMap::new() }
     }
 }
 

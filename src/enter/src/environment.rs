@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use crate::users::User;
 
@@ -10,6 +11,8 @@ use crate::users::User;
 const FROM_CLIENT: [&str; 5] = ["LANG", "SSH_CLIENT", "SSH_CONNECTION", "SSH_ORIGINAL_COMMAND", "TERM"];
 /// In which `route-session` passes the command: an environment is for its owner's eyes, a command line for everybody's.
 const COMMAND: &str = "VESTIBULE_COMMAND";
+/// sshd's socket for the client's agent. What the session gets is another path.
+const AGENT: &str = "SSH_AUTH_SOCK";
 /// Where neither the container nor anybody else says: as `_PATH_STDPATH` and login.defs(5) have it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -22,6 +25,17 @@ pub(crate) struct Client {
     pub(crate) variables: Variables,
     /// The command to run; a login shell without one.
     pub(crate) command: Option<Vec<u8>>,
+    /// The socket that leads to the client's agent.
+    pub(crate) agent: Option<PathBuf>,
+}
+
+/// What was made for a session inside.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Made<'a> {
+    /// The number of its terminal.
+    pub(crate) terminal: Option<u32>,
+    /// The path of a socket that leads to the client's agent.
+    pub(crate) agent: Option<&'a [u8]>,
 }
 
 impl Client {
@@ -36,6 +50,8 @@ impl Client {
             let (name, value) = (name.into_vec(), value.into_vec());
             if name == COMMAND.as_bytes() {
                 client.command = Some(value);
+            } else if name == AGENT.as_bytes() {
+                client.agent = Some(OsString::from_vec(value).into());
             } else if FROM_CLIENT.iter().any(|n| n.as_bytes() == name) || name.starts_with(b"LC_") {
                 client.variables.insert(name, value);
             }
@@ -67,7 +83,7 @@ pub(crate) fn of_session(
     settings: &BTreeMap<String, String>,
     user: &User,
     client: &Client,
-    terminal: Option<u32>,
+    made: Made<'_>,
 ) -> Vec<CString> {
     let mut all = container;
     let mut set = |name: &str, value: &[u8]| all.insert(name.as_bytes().to_vec(), value.to_vec());
@@ -78,12 +94,15 @@ pub(crate) fn of_session(
     set("USER", &user.name);
     set("LOGNAME", &user.name);
     set("SHELL", &user.shell);
-    if let Some(number) = terminal {
+    if let Some(number) = made.terminal {
         set("SSH_TTY", format!("/dev/pts/{number}").as_bytes());
+    }
+    if let Some(path) = made.agent {
+        set(AGENT, path);
     }
     for (name, value) in &client.variables {
         let for_a_terminal = name == b"TERM";
-        if !for_a_terminal || terminal.is_some() {
+        if !for_a_terminal || made.terminal.is_some() {
             all.insert(name.clone(), value.clone());
         }
     }
@@ -121,31 +140,46 @@ mod tests {
             ("PATH", "/evil"),
             ("SSH_USER_AUTH", "/tmp/x"),
             ("SSH_TTY", "/dev/pts/9"),
+            ("SSH_AUTH_SOCK", "/tmp/ssh-y/agent.1"),
             ("VESTIBULE_COMMAND", "id"),
         ]);
         let names: Vec<_> =
             client.variables.keys().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
         assert_eq!(names, ["LANG", "LC_ALL"]);
+        assert_eq!(client.agent.as_deref(), Some(std::path::Path::new("/tmp/ssh-y/agent.1")));
         assert_eq!(client.command.as_deref(), Some(b"id".as_slice()));
     }
 
     #[test]
     fn who_one_is_can_not_be_said_by_the_container() {
+        let made = Made { terminal: Some(3), agent: Some(b"/tmp/ssh-x/agent") };
         let container =
             from_block(b"PATH=/opt/bin\0HOME=/evil\0USER=root\0=x\0broken\0PATH=/second\0A=b=c\0");
-        let all = of_session(container, &BTreeMap::new(), &user(), &client(&[("TERM", "xterm")]), Some(3));
+        let all = of_session(container, &BTreeMap::new(), &user(), &client(&[("TERM", "xterm")]), made);
         let all: Vec<_> = all.iter().map(|s| s.to_str().unwrap()).collect();
-        for wanted in ["PATH=/opt/bin", "HOME=/h", "USER=alice", "A=b=c", "TERM=xterm", "SSH_TTY=/dev/pts/3"]
-        {
+        for wanted in [
+            "PATH=/opt/bin",
+            "HOME=/h",
+            "USER=alice",
+            "A=b=c",
+            "TERM=xterm",
+            "SSH_TTY=/dev/pts/3",
+            "SSH_AUTH_SOCK=/tmp/ssh-x/agent",
+        ] {
             assert!(all.contains(&wanted), "{wanted} in {all:?}");
         }
-        assert_eq!(all.len(), 8, "{all:?}");
+        assert_eq!(all.len(), 9, "{all:?}");
     }
 
     #[test]
     fn without_a_terminal_there_is_no_term_and_a_path_there_always_is() {
-        let all =
-            of_session(Variables::new(), &BTreeMap::new(), &user(), &client(&[("TERM", "xterm")]), None);
+        let all = of_session(
+            Variables::new(),
+            &BTreeMap::new(),
+            &user(),
+            &client(&[("TERM", "xterm")]),
+            Made::default(),
+        );
         let all: Vec<_> = all.iter().map(|s| s.to_str().unwrap()).collect();
         assert!(!all.iter().any(|v| v.starts_with("TERM=") || v.starts_with("SSH_TTY=")), "{all:?}");
         assert!(all.contains(&format!("PATH={DEFAULT_PATH}").as_str()), "{all:?}");

@@ -15,6 +15,8 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod agent;
+mod agent_relay;
 mod args;
 mod confine;
 mod container;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 use vestibule_sys::entry::ExitCode;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::{PollFd, PollFlags};
 use vestibule::config::Config;
 use vestibule::exit::Exit;
 use vestibule::messages::{Refusal, shown};
@@ -16,6 +16,7 @@ use vestibule_sys::signals::{self, SignalFd};
 use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{fds, pass, pty};
 
+use crate::agent_relay::Relay;
 use crate::args::{Session, say};
 use crate::refused::{OrRefuse, Refused};
 use crate::register::{Entry, Registered};
@@ -40,6 +41,14 @@ enum Begun {
 struct Terminal {
     master: OwnedFd,
     modes: pty::Modes,
+}
+
+/// What came of the agent's directory in the container.
+#[derive(Default)]
+struct NestEnds {
+    listener: Option<OwnedFd>,
+    /// When this is closed the directory goes.
+    lifeline: Option<OwnedFd>,
 }
 
 /// Runs a session to its end. The exit code is the session's, or one of [`Exit`].
@@ -108,8 +117,8 @@ fn unprivileged(uid: u32, gid: u32) -> std::io::Result<()> {
 fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) -> Result<Ended, Refused> {
     // Before the first word: a signal that arrives from now on is kept for the relay.
     let signals = SignalFd::new(&[SIGHUP, SIGTERM, SIGWINCH]).or_setup("signalfd")?;
-    let mut terminal = None;
-    let begun = begin(worker, socket, &mut terminal)?;
+    let (mut terminal, mut nest) = (None, NestEnds::default());
+    let begun = begin(worker, socket, &mut terminal, &mut nest)?;
     let (target, user) = match &begun {
         Begun::Refused { code, line, cause } => {
             give_back(terminal.as_ref());
@@ -124,7 +133,9 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     let ended = match &begun {
         Begun::Inside { child, leader, target, .. } => {
             let _ = worker.wait();
-            attend(child, leader.as_ref(), target, terminal, &signals)
+            let agent = nest.listener.take().zip(session.client.agent.clone());
+            let agent = agent.map(|(listener, socket)| Relay::new(listener, socket));
+            attend(child, leader.as_ref(), target, terminal, agent, &signals)
         }
         _ => worker.wait().or_setup("waitid"),
     };
@@ -146,7 +157,12 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
 }
 
 /// Listens to the worker until the session's process runs or it is known that it won't.
-fn begin(worker: &Child, socket: &OwnedFd, terminal: &mut Option<Terminal>) -> Result<Begun, Refused> {
+fn begin(
+    worker: &Child,
+    socket: &OwnedFd,
+    terminal: &mut Option<Terminal>,
+    nest: &mut NestEnds,
+) -> Result<Begun, Refused> {
     let end = Instant::now() + ENTER_WITHIN;
     let (mut begun, mut place) = (None, None);
     loop {
@@ -180,6 +196,8 @@ fn begin(worker: &Child, socket: &OwnedFd, terminal: &mut Option<Terminal>) -> R
                 let modes = pty::hand_over_modes(std::io::stdin().as_fd(), master.as_fd());
                 *terminal = Some(Terminal { master, modes: modes.or_setup("the client's terminal")? });
             }
+            "agent" => nest.listener = fd,
+            "lifeline" => nest.lifeline = fd,
             "inside" => place = Some((fd, text(1), text(2))),
             "started" => {
                 let pid = fields.get(1).and_then(|f| f.as_slice().try_into().ok()).map(i32::from_ne_bytes);
@@ -244,11 +262,14 @@ fn attend(
     leader: Option<&OwnedFd>,
     target: &str,
     terminal: Option<Terminal>,
+    mut agent: Option<Relay>,
     signals: &SignalFd,
 ) -> Result<Ended, Refused> {
     let over = match &terminal {
-        Some(terminal) => relay::terminal(std::io::stdin().as_fd(), terminal.master.as_fd(), child, signals),
-        None => without_terminal(child, signals),
+        Some(terminal) => {
+            relay::terminal(std::io::stdin().as_fd(), terminal.master.as_fd(), child, signals, agent.as_mut())
+        }
+        None => without_terminal(child, signals, agent.as_mut()),
     };
     give_back(terminal.as_ref());
     drop(terminal); // hangs up the container's side
@@ -269,27 +290,35 @@ fn attend(
 
 /// With no terminal the session's process has the client's descriptors; what is left is to wait. Standard error is kept,
 /// to see the client go.
-fn without_terminal(child: &Child, signals: &SignalFd) -> std::io::Result<Over> {
+fn without_terminal(
+    child: &Child,
+    signals: &SignalFd,
+    mut agent: Option<&mut Relay>,
+) -> std::io::Result<Over> {
     let null = fds::null()?;
     for number in 0..2 {
         fds::become_std(null.as_fd(), number)?;
     }
     let stderr = std::io::stderr();
     loop {
-        let mut polled = [
+        let mut polled = vec![
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(stderr.as_fd(), PollFlags::empty()),
         ];
-        relay::wait(&mut polled, PollTimeout::NONE)?;
-        let [ended, signalled, gone] = &polled;
-        if relay::is_ready(ended, PollFlags::POLLIN) {
+        polled.extend(agent.iter().flat_map(|agent| agent.interest()));
+        let answers = relay::wait_all(polled)?;
+        let ready = |n: usize, flags| relay::is_in(&answers, n, flags);
+        if ready(0, PollFlags::POLLIN) {
             return Ok(Over::Ended);
         }
-        let hung_up = relay::is_ready(signalled, PollFlags::POLLIN)
+        let hung_up = ready(1, PollFlags::POLLIN)
             && std::iter::from_fn(|| signals.next().ok().flatten()).any(|s| s == SIGHUP || s == SIGTERM);
-        if hung_up || relay::is_ready(gone, PollFlags::empty()) {
+        if hung_up || ready(2, PollFlags::empty()) {
             return Ok(Over::HungUp);
+        }
+        if let Some(agent) = agent.as_mut() {
+            agent.serve(answers.get(3..).unwrap_or_default());
         }
     }
 }

@@ -10,6 +10,8 @@ use vestibule_sys::process::Child;
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::{fds, pty};
 
+use crate::agent_relay::Relay;
+
 /// As much as is read at once.
 const CHUNK: usize = 32 << 10;
 
@@ -71,6 +73,17 @@ pub(crate) fn wait(polled: &mut [PollFd<'_>], limit: PollTimeout) -> io::Result<
     }
 }
 
+/// As [`wait`], without a limit; what came, in the order of what was asked.
+pub(crate) fn wait_all(mut polled: Vec<PollFd<'_>>) -> io::Result<Vec<PollFlags>> {
+    wait(&mut polled, PollTimeout::NONE)?;
+    Ok(polled.iter().map(|p| p.revents().unwrap_or(PollFlags::empty())).collect())
+}
+
+/// As [`is_ready`], of the answers of [`wait_all`].
+pub(crate) fn is_in(answers: &[PollFlags], n: usize, flags: PollFlags) -> bool {
+    answers.get(n).is_some_and(|a| a.intersects(flags | PollFlags::POLLHUP | PollFlags::POLLERR))
+}
+
 /// Why a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
@@ -89,6 +102,7 @@ pub(crate) fn terminal(
     master: BorrowedFd<'_>,
     child: &Child,
     signals: &SignalFd,
+    mut agent: Option<&mut Relay>,
 ) -> io::Result<Over> {
     fds::set_nonblocking(client, true)?;
     fds::set_nonblocking(master, true)?;
@@ -103,9 +117,15 @@ pub(crate) fn terminal(
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
         ];
-        polled.extend(master_asked);
-        wait(&mut polled, PollTimeout::NONE)?;
-        let ready = |n: usize, flags| polled.get(n).is_some_and(|p| is_ready(p, flags));
+        let own = polled.len() + 1;
+        // Where the terminal is not asked, the client stands in its place, so that the agent's are found again.
+        polled.push(master_asked.unwrap_or(PollFd::new(client, PollFlags::empty())));
+        polled.extend(agent.iter().flat_map(|agent| agent.interest()));
+        let answers = wait_all(polled)?;
+        let ready = |n: usize, flags| is_in(&answers, n, flags);
+        if let Some(agent) = agent.as_mut() {
+            agent.serve(answers.get(own..).unwrap_or_default());
+        }
 
         if ready(1, PollFlags::POLLIN) {
             while let Some(signal) = signals.next()? {

@@ -5,19 +5,22 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
 use vestibule::config::Config;
-use vestibule::messages::Refusal;
+use vestibule::messages::{Notice, Refusal};
 use vestibule::paths;
 use vestibule::target::Sftp;
 use vestibule_sys::beneath::{self, Resolve};
 use vestibule_sys::{fds, pass, process, pty};
 
+use crate::agent::Nest;
 use crate::args::{Session, say};
 use crate::container::Container;
 use crate::engine::{self, exec};
+use crate::environment::Made;
 use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
 use crate::session::{self, Program};
@@ -157,6 +160,9 @@ fn enter(
     confine::become_user(&container, user)?;
     let who = [b"inside", facts.name.as_bytes(), &user.name];
     tell(monitor.as_fd(), &who, Some(container.pidfd.as_fd()));
+    // Not for SFTP, which asks no agent.
+    let agent =
+        if session.client.agent.is_some() && sftp.is_none() { make_nest(session, user) } else { None };
     let (slave, terminal) = if session.pty {
         let pty = pty::open().or_refuse(|| Refusal::NoTerminal, "/dev/pts/ptmx in the container")?;
         tell(monitor.as_fd(), &[b"terminal"], Some(pty.master.as_fd()));
@@ -173,18 +179,27 @@ fn enter(
         &settings.collect(),
         user,
         &session.client,
-        terminal,
+        Made { terminal, agent: agent.as_ref().map(|(nest, _)| nest.path.as_slice()) },
     );
     let program = match sftp {
         Some(server) => Program::carried(server, env),
         None => Program::of(user, session.client.command.as_deref(), env)?,
     };
     // The session's process will be seen in the container before it is the shell, and a container that may trace could
-    // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket
-    // and the sealed copy of the SFTP server.
+    // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket, the sealed copy
+    // of the SFTP server, and the agent's directory and socket, which are the container's.
     let last_step = container.into_last_step();
     go_home(user);
     confine::load_filters(&last_step, user)?;
+    if let Some((nest, listener)) = agent {
+        match nest.keep() {
+            Ok(lifeline) => {
+                tell(monitor.as_fd(), &[b"agent"], Some(listener.as_fd()));
+                tell(monitor.as_fd(), &[b"lifeline"], Some(lifeline.as_fd()));
+            }
+            Err(e) => no_agent(session, &e),
+        }
+    }
 
     let body = || session::run(&program, slave.as_ref(), &session.id, monitor.as_fd());
     let pid = process::fork_sibling(body).map_err(|e| {
@@ -197,6 +212,16 @@ fn enter(
     })?;
     tell(monitor.as_fd(), &[b"started", &pid.to_ne_bytes()], None);
     Ok(())
+}
+
+/// A place for the agent's socket. A session without one is better than none.
+fn make_nest(session: &Session, user: &User) -> Option<(Nest, UnixListener)> {
+    Nest::make(&session.id, &user.home).inspect_err(|e| no_agent(session, e)).ok()
+}
+
+fn no_agent(session: &Session, why: &io::Error) {
+    let why = why.raw_os_error().map_or("not permitted", |n| nix::errno::Errno::from_raw(n).desc());
+    say(&Notice::NoAgent { why: why.to_owned() }.line(&session.id));
 }
 
 /// Goes to the user's home, or says that it can't, as sshd does.

@@ -28,6 +28,7 @@ pub(crate) struct Authorised {
     /// What runs in place of what they want, by the key's `command=`.
     pub(crate) command: Option<Vec<u8>>,
     pub(crate) pty: bool,
+    pub(crate) agent: bool,
     pub(crate) driver: Driver,
 }
 
@@ -69,7 +70,8 @@ fn authorised(decision: Decision) -> Result<Authorised, Refused> {
         return Err(Refused::setup("keys-lookup's answer names no target"));
     };
     let source = decision.source.unwrap_or_default();
-    Ok(Authorised { id, target, account: decision.account, source, command, pty: decision.pty, driver })
+    let (account, pty, agent) = (decision.account, decision.pty, decision.agent);
+    Ok(Authorised { id, target, account, source, command, pty, agent, driver })
 }
 
 /// What a program prints, if it ends well and in time.

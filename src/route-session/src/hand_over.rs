@@ -25,6 +25,10 @@ pub(crate) fn become_enter(session: &str, authorised: &Authorised, visitor: &Vis
     if visitor.pty {
         enter.arg("--pty");
     }
+    // sshd made that socket because the key's line allowed it; the line may say otherwise by now.
+    if let Some(socket) = env::var_os("SSH_AUTH_SOCK").filter(|_| authorised.agent) {
+        enter.env("SSH_AUTH_SOCK", socket);
+    }
     let from_client = env::vars_os().filter(|(name, _)| {
         let name = name.as_encoded_bytes();
         name.starts_with(b"LC_") || [&b"LANG"[..], b"TERM", b"SSH_CLIENT", b"SSH_CONNECTION"].contains(&name)

@@ -49,6 +49,24 @@ pub fn close_others_in_child(keep: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes, in a forked child, everything but `keep`, standard descriptors too: as [`close_in_child`].
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_all_in_child_but<const N: usize>(keep: [BorrowedFd<'_>; N]) -> io::Result<()> {
+    let mut keep = keep.map(|fd| fd.as_raw_fd().cast_unsigned());
+    keep.sort_unstable();
+    let mut first = 0;
+    for kept in keep.into_iter().chain([u32::MAX]) {
+        if first < kept {
+            // SAFETY: by contract this process is such a child, and what is closed has no owner in it that will act.
+            cvt(unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) })?;
+        }
+        first = kept.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// Makes `fd` also known as `number` (0, 1 or 2), which stays open over execve: dup2(2).
 ///
 /// # Errors

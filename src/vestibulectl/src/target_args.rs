@@ -47,6 +47,9 @@ pub(crate) struct TargetSet {
     /// Let its own authorized_keys count
     #[arg(long, conflicts_with = "no_own_keys")]
     pub(crate) own_keys: bool,
+    /// Keep clients' agents out
+    #[arg(long, conflicts_with = "agent_forwarding")]
+    pub(crate) no_agent_forwarding: bool,
     /// Take a variable away
     #[arg(long, value_name = "NAME")]
     pub(crate) unset_env: Vec<String>,
@@ -149,6 +152,9 @@ pub(crate) struct Settings {
     /// Its own authorized_keys does not count
     #[arg(long)]
     no_own_keys: bool,
+    /// Let clients' agents be asked from inside ('ssh -A')
+    #[arg(long)]
+    agent_forwarding: bool,
     /// Whose SFTP server answers scp, sftp and sshfs; own unless said
     #[arg(long, value_name = "SERVER")]
     sftp: Option<SftpServer>,
@@ -205,6 +211,7 @@ impl TargetSet {
         }
         target.policy.pty |= self.pty;
         target.policy.own_keys |= self.own_keys;
+        target.policy.agent_forwarding &= !self.no_agent_forwarding;
         for name in &self.unset_env {
             if target.policy.env.remove(name).is_none() {
                 bail!("target '{}' has no variable '{name}'", target.name);
@@ -233,6 +240,7 @@ impl Settings {
         }
         target.policy.pty &= !self.no_pty;
         target.policy.own_keys &= !self.no_own_keys;
+        target.policy.agent_forwarding |= self.agent_forwarding;
         if let Some(server) = self.sftp {
             target.policy.sftp = server.into();
         }

@@ -211,6 +211,7 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
     let _ = out.line(format_args!("terminals  {}", yes_or_no(target.policy.pty)));
     let _ =
         out.line(format_args!("own keys   {}", yes_or_no(target.policy.own_keys && target.home.is_some())));
+    let _ = out.line(format_args!("agent      {}", yes_or_no(target.policy.agent_forwarding)));
     let _ = out.line(format_args!("sftp       {}", target.policy.sftp.as_str()));
     for (name, value) in &target.policy.env {
         let _ = out.line(format_args!("variable   {}={}", Shown(name.as_bytes()), Shown(value.as_bytes())));

@@ -53,6 +53,8 @@ pub struct GrantLine {
     pub command: Option<Vec<u8>>,
     /// Whether the session may have a terminal.
     pub pty: bool,
+    /// Whether the session may ask the client's agent.
+    pub agent: bool,
 }
 
 /// Where keys come from, in the order in which they count.

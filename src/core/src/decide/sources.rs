@@ -8,7 +8,7 @@ use crate::options::{HostPort, Options};
 use crate::policy::{self, Dropped};
 use crate::public_key::PublicKey;
 use crate::store::{AccountKey, KeyFacts};
-use crate::target::{Driver, LoginUser, Target, TcpAddress};
+use crate::target::{Driver, ExecWay, LoginUser, Target, TcpAddress};
 use crate::tenant_file::KeyFileError;
 
 /// Asks every source that counts for a key that is in order.
@@ -226,6 +226,7 @@ impl Search<'_, '_> {
                     text: narrowed.line(key),
                     command: narrowed.command,
                     pty: narrowed.pty,
+                    agent: narrowed.agent,
                 });
                 self.last = !conditional;
             }
@@ -241,7 +242,10 @@ impl Search<'_, '_> {
         let tcp = matches!(self.target.driver, Driver::Tcp { .. });
         // An engine is asked only if the answer counts.
         let forwards = if tcp && options.port_forwarding { self.forwards() } else { Vec::new() };
-        let grant = policy::Grant { pty: self.target.policy.pty, command: !tcp, forwards };
+        // Only a container whose namespaces are entered can be given a socket.
+        let by_engine = matches!(self.target.driver, Driver::Docker { exec: ExecWay::Engine, .. });
+        let agent = self.target.policy.agent_forwarding && !tcp && !by_engine;
+        let grant = policy::Grant { pty: self.target.policy.pty, agent, command: !tcp, forwards };
         policy::narrow(options, &grant)
     }
 

@@ -171,7 +171,6 @@ pub(super) fn sshd(faults: &mut Vec<Fault>) {
         ("authenticationmethods", "publickey"),
         ("exposeauthinfo", "yes"),
         ("permituserrc", "no"),
-        ("allowagentforwarding", "no"),
         ("allowstreamlocalforwarding", "no"),
         ("permittunnel", "no"),
         ("fingerprinthash", "SHA256"),
