@@ -194,13 +194,31 @@ release_sftp() {
     run_any scp_as /run/box/files/tree/a alice+den@bastion:a
     is_not 0 "$status"
     expect_audit 'result=refused exit=210'
-    # A command gets words; sshd lets nothing through that a subsystem says on stderr.
+    run_any scp_as alice+den@bastion:a "$BATS_TEST_TMPDIR/a"
+    is_not 0 "$status"
+    printf 'pwd\n' >"$BATS_TEST_TMPDIR/batch"
+    run_any batch alice+den
+    is_not 0 "$status"
+    matches 'vestibule: this target has no SFTP.*\(session [a-z0-9]+\)' "$stderr"
+    # Who does not speak SFTP gets words only.
     run_rc 210 ssh_as alice+den internal-sftp
     matches '^vestibule: this target has no SFTP.*\(session [a-z0-9]+\)' "$stderr"
     # Commands are as ever.
     run_ok ssh_as alice+den 'echo fine'
     is fine "$output"
     vestibulectl target set den --sftp own
+}
+
+@test "sftp to a container that is not running says so, and scp fails at once" {
+    docker_run gone vt-busybox
+    vestibulectl target add gone --driver docker --container gone --user alice
+    vestibulectl grant add alice gone
+    TIMEOUT=30 limit docker stop -t 1 gone
+    run_any scp_as /run/box/files/tree/a alice+gone@bastion:a
+    is_not 0 "$status"
+    printf 'pwd\n' >"$BATS_TEST_TMPDIR/batch"
+    run_any batch alice+gone
+    matches "vestibule: 'gone' is not running" "$stderr"
 }
 
 @test "only the whole text of the Subsystem line is SFTP" {

@@ -30,6 +30,7 @@ mod register;
 mod relay;
 mod session;
 mod sftp;
+mod sftp_refusal;
 mod trusted;
 mod users;
 mod wire;

@@ -22,7 +22,7 @@ use crate::refused::{OrRefuse, Refused};
 use crate::register::{Entry, Registered};
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
 use crate::relay::{self, Over};
-use crate::{wire, worker};
+use crate::{sftp, sftp_refusal, wire, worker};
 
 /// From the fork to the first word of the session's process. An engine or a container that takes longer is hung.
 const ENTER_WITHIN: Duration = Duration::from_secs(20);
@@ -92,6 +92,10 @@ fn refuse(session: &Session, log: &Syslog, code: u8, line: &str, cause: &str) ->
         ),
     );
     say(line);
+    let is_sftp = |config: &Config| sftp::wish(session.client.command.as_deref(), config) != sftp::Wish::None;
+    if !session.pty && Config::load_trusted(Path::new(paths::CONFIG)).is_ok_and(|config| is_sftp(&config)) {
+        sftp_refusal::tell(line);
+    }
     ExitCode::from(code)
 }
 
