@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use vestibule::messages::Refusal;
 use vestibule_sys::beneath::{self, Resolve};
-use vestibule_sys::cgroup::{self, Door, Hierarchies};
+use vestibule_sys::cgroup::{self, Door, Hierarchies, Membership};
 use vestibule_sys::lsm::{self, Label};
 use vestibule_sys::namespaces::{self, Kind, Kinds};
 use vestibule_sys::process;
@@ -50,23 +50,35 @@ pub(crate) struct LastStep {
     pub(crate) filters: Vec<Filter>,
 }
 
-impl Container {
-    /// Opens the container whose first process is `pid`.
+/// A running container of which the kernel said that it is one, and the right one.
+pub(crate) struct Held {
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) process: ProcDir,
+    /// In which of its namespaces we are not.
+    pub(crate) kinds: Kinds,
+    memberships: Vec<Membership>,
+}
+
+fn not_running(pid: i32, target: &str) -> impl Fn(io::Error) -> Refused {
+    move |e| {
+        Refused::new(Refusal::NotRunning { target: target.to_owned() }, format_args!("process {pid}: {e}"))
+    }
+}
+
+impl Held {
+    /// Takes hold of the container whose first process is `pid`.
     ///
     /// `id`, for an engine's container, must stand in the path of the process's control groups: that is the kernel's
     /// word that the process belongs to it. For any container, its mounts must be others than the bastion's.
     pub(crate) fn open(pid: i32, id: Option<&str>, target: &str) -> Result<Self, Refused> {
-        let name = || target.to_owned();
-        let gone = |e: io::Error| {
-            Refused::new(Refusal::NotRunning { target: name() }, format_args!("process {pid}: {e}"))
-        };
-        let pidfd = namespaces::pidfd_open(pid).map_err(gone)?;
-        let process = ProcDir::open(pid).map_err(gone)?;
+        let gone = not_running(pid, target);
+        let pidfd = namespaces::pidfd_open(pid).map_err(&gone)?;
+        let process = ProcDir::open(pid).map_err(&gone)?;
         // The process behind the pidfd still lives, so /proc/PID was opened for that one.
-        process::signal_pidfd(pidfd.as_fd(), 0).map_err(gone)?;
+        process::signal_pidfd(pidfd.as_fd(), 0).map_err(&gone)?;
 
         let own = ProcDir::own().or_setup("'/proc/self'")?;
-        let kinds = namespaces::differing(&process, &own).map_err(gone)?;
+        let kinds = namespaces::differing(&process, &own).map_err(&gone)?;
         if !kinds.has(Kind::Mnt) || (id.is_none() && !kinds.has(Kind::Pid)) {
             return Err(Refused::setup(format_args!("process {pid} is in the bastion's own namespaces")));
         }
@@ -78,7 +90,17 @@ impl Container {
                 "process {pid} is in no control group of container '{id}'"
             )));
         }
+        Ok(Held { pidfd, process, kinds, memberships })
+    }
+}
 
+impl Container {
+    /// Opens the container whose first process is `pid`, as [`Held::open`] finds it.
+    pub(crate) fn open(pid: i32, id: Option<&str>, target: &str) -> Result<Self, Refused> {
+        let name = || target.to_owned();
+        let gone = &not_running(pid, target);
+        let Held { pidfd, process, kinds, memberships } = Held::open(pid, id, target)?;
+        let own = ProcDir::own().or_setup("'/proc/self'")?;
         let status = process.status().map_err(gone)?;
         let own_groups = cgroup::memberships(&own).or_setup("'/proc/self/cgroup'")?;
         let hierarchies = Hierarchies::here().or_setup("'/proc/self/mountinfo'")?;

@@ -33,6 +33,8 @@ mod sftp;
 mod sftp_refusal;
 mod trusted;
 mod users;
+mod waiting;
+mod wake;
 mod wire;
 mod worker;
 
