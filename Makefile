@@ -9,6 +9,8 @@ PROFILE    ?= release
 # Where the dynamic linker looks for NSS modules.
 MULTIARCH  ?= $(shell gcc -print-multiarch 2>/dev/null)
 LIBDIR     ?= $(PREFIX)/lib$(if $(MULTIARCH),/$(MULTIARCH),64)
+# Where libpam looks for modules.
+PAMDIR     ?= $(LIBDIR)/security
 
 # Not asked of rustc, which root may not have on its path when it installs.
 HOST       ?= $(shell uname -m)-unknown-linux-gnu
@@ -18,6 +20,7 @@ libexecdir  := $(DESTDIR)$(PREFIX)/libexec/vestibule
 sharedir    := $(DESTDIR)$(PREFIX)/share/vestibule
 programs    := $(target_dir)/$(HOST)/$(PROFILE)
 nss_module  := $(target_dir)/$(PROFILE)/libnss_vestibule.so
+pam_module  := $(target_dir)/$(PROFILE)/libpam_vestibule.so
 
 # Owners, setuid and capabilities: by default only where the files go to their final place.
 STAGE_OWNERS ?= $(if $(DESTDIR),0,$(if $(filter 0,$(shell id -u)),1,0))
@@ -25,12 +28,12 @@ STAGE_OWNERS ?= $(if $(DESTDIR),0,$(if $(filter 0,$(shell id -u)),1,0))
 .PHONY: build install demo test lint unit bats bench clean
 
 # The programs carry their C library with them: they start faster, and depend on nothing that a package upgrade may swap
-# underneath a login. The NSS module lives in other programs and must share theirs.
+# underneath a login. The NSS and PAM modules live in other programs and must share theirs.
 build:
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) --target $(HOST)
-	$(CARGO) build --locked --profile $(PROFILE) -p nss_vestibule
+	$(CARGO) build --locked --profile $(PROFILE) -p nss_vestibule -p pam_vestibule
 
-# Installs what `build` made, and changes nothing else: sshd, NSS and the store are as they were until an administrator
+# Installs what `build` made, and changes nothing else: sshd, PAM, NSS and the store are as they were until an administrator
 # runs `vestibulectl init`, edits nsswitch.conf and copies the drop-in.
 install:
 	install -d $(libexecdir) $(sharedir)/empty $(sharedir)/sshd_config.d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR) \
@@ -39,7 +42,8 @@ install:
 	install -m 0750 $(programs)/keys-lookup $(programs)/enter $(libexecdir)/
 	install -m 0755 $(programs)/vestibulectl $(DESTDIR)$(PREFIX)/sbin/vestibulectl
 	install -m 0644 $(nss_module) $(DESTDIR)$(LIBDIR)/libnss_vestibule.so.2
-	install -m 0644 sshd_config.d/10-vestibule.conf $(sharedir)/sshd_config.d/10-vestibule.conf
+	install -D -m 0644 $(pam_module) $(DESTDIR)$(PAMDIR)/pam_vestibule.so
+	install -m 0644 sshd_config.d/05-vestibule-forward.conf sshd_config.d/10-vestibule.conf $(sharedir)/sshd_config.d/
 	install -m 0644 packaging/sysusers.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vestibule.conf
 	install -m 0644 packaging/tmpfiles.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vestibule.conf
 	set -e; for page in $(wildcard man/*.[1-9]); do \

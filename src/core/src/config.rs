@@ -22,14 +22,25 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// What a login name may put before a target's name (`project-`).
     pub target_prefix: Option<String>,
+    /// Where forwards end.
+    pub forwarding: Forwarding,
     /// Where keys come from.
     pub keys: Keys,
     /// How sessions end.
     pub session: Session,
     /// The container engines of this host, by the name that targets call them.
     pub engine: BTreeMap<String, Engine>,
-    /// The commands that start targets, by the name that targets call them.
-    pub wake: BTreeMap<String, WakeCommand>,
+}
+
+/// Where forwards end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarding {
+    /// Nowhere, but for the one address of a target that is entered by TCP.
+    #[default]
+    None,
+    /// In the target's network namespace, into which `pam_vestibule` moves the session.
+    Pam,
 }
 
 /// The table `[keys]`.
@@ -51,24 +62,6 @@ pub struct Session {
     /// The commands that stand for SFTP: what `sshd` has behind `Subsystem sftp`, whole. Words behind the first are
     /// options for the SFTP server.
     pub sftp_commands: Vec<String>,
-    /// The most seconds that a session waits for its target to be started and ready.
-    pub wake_seconds: u64,
-}
-
-/// A table `[wake.NAME]`: a command that starts targets.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WakeCommand {
-    /// The program, by an absolute path, and its arguments; `{target}` stands for the target's name.
-    #[serde(deserialize_with = "command")]
-    pub command: Vec<String>,
-    /// Who runs it: a user of the bastion's `/etc/passwd`.
-    #[serde(default = "nobody", deserialize_with = "user")]
-    pub user: String,
-}
-
-fn nobody() -> String {
-    "nobody".to_owned()
 }
 
 /// `Subsystem sftp` of OpenSSH itself, Debian, Enterprise Linux and Fedora, upstream's own build, and SUSE and Arch.
@@ -94,21 +87,17 @@ impl Default for Config {
         let engine = |name: &str, socket: &str| (name.to_owned(), Engine { socket: PathBuf::from(socket) });
         Config {
             target_prefix: None,
+            forwarding: Forwarding::None,
             keys: Keys {
                 managed: PathBuf::from(paths::MANAGED_KEYS),
                 own_file: ".ssh/authorized_keys".to_owned(),
                 deadline_ms: 500,
             },
-            session: Session {
-                grace_seconds: 10,
-                wake_seconds: 300,
-                sftp_commands: SFTP_COMMANDS.map(str::to_owned).to_vec(),
-            },
+            session: Session { grace_seconds: 10, sftp_commands: SFTP_COMMANDS.map(str::to_owned).to_vec() },
             engine: BTreeMap::from([
                 engine("docker", "/run/docker.sock"),
                 engine("podman", "/run/podman/podman.sock"),
             ]),
-            wake: BTreeMap::new(),
         }
     }
 }
@@ -176,6 +165,7 @@ impl Config {
 
     fn apply(&mut self, file: FileConfig) {
         self.target_prefix = file.target_prefix.or_else(|| self.target_prefix.take());
+        self.forwarding = file.forwarding.unwrap_or(self.forwarding);
         if let Some(keys) = file.keys {
             if let Some(managed) = keys.managed {
                 self.keys.managed = managed;
@@ -194,12 +184,8 @@ impl Config {
             if let Some(sftp_commands) = session.sftp_commands {
                 self.session.sftp_commands = sftp_commands;
             }
-            if let Some(wake_seconds) = session.wake_seconds {
-                self.session.wake_seconds = wake_seconds;
-            }
         }
         self.engine.extend(file.engine.unwrap_or_default());
-        self.wake.extend(file.wake.unwrap_or_default());
     }
 }
 
@@ -209,10 +195,10 @@ impl Config {
 struct FileConfig {
     #[serde(default, deserialize_with = "prefix")]
     target_prefix: Option<String>,
+    forwarding: Option<Forwarding>,
     keys: Option<FileKeys>,
     session: Option<FileSession>,
     engine: Option<BTreeMap<String, Engine>>,
-    wake: Option<BTreeMap<String, WakeCommand>>,
 }
 
 #[derive(Deserialize)]
@@ -233,8 +219,6 @@ struct FileSession {
     grace_seconds: Option<u64>,
     #[serde(default, deserialize_with = "commands")]
     sftp_commands: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "wake_seconds")]
-    wake_seconds: Option<u64>,
 }
 
 fn prefix<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
@@ -278,27 +262,6 @@ fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error
 
 fn grace<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     between(value, 0, 86_400, "seconds")
-}
-
-fn wake_seconds<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
-    between(value, 1, 3600, "seconds")
-}
-
-fn command<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
-    let words = Vec::<String>::deserialize(value)?;
-    let whole = words.first().is_some_and(|program| program.starts_with('/'))
-        && words.iter().all(|word| !word.contains('\0'));
-    if whole {
-        Ok(words)
-    } else {
-        Err(de::Error::custom("want a program's absolute path, then its arguments"))
-    }
-}
-
-fn user<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    let user = String::deserialize(value)?;
-    let plain = user.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b':' | b'/'));
-    if plain && !user.is_empty() { Ok(user) } else { Err(de::Error::custom("want a user's name")) }
 }
 
 fn between<'de, D: Deserializer<'de>>(
@@ -450,12 +413,6 @@ mod tests {
             ("[keys]\ndeadline_ms = 0\n", ":2:15", "want 1 to 30000"),
             ("[session]\ngrace_seconds = -1\n", ":2:17", "want 0 to 86400"),
             ("[session]\nsftp_commands = [\"a\", \" \"]\n", ":2:17", "Subsystem sftp"),
-            ("[wake.x]\nuser = \"x\"\n", ":1:1", "missing field"),
-            ("[session]\nwake_seconds = 0\n", ":2:16", "want 1 to 3600"),
-            ("[wake.x]\ncommand = \"/bin/true\"\n", ":2:11", "invalid type"),
-            ("[wake.x]\ncommand = [\"true\"]\n", ":2:11", "absolute path"),
-            ("[wake.x]\ncommand = []\n", ":2:11", "absolute path"),
-            ("[wake.x]\ncommand = [\"/bin/true\"]\nuser = \"\"\n", ":3:8", "want a user's name"),
             ("target_prefix = \"a+\"\n", ":1:17", "a prefix of target names that has '+'"),
             ("[engine.docker]\nsocket = \"/a\"\nhost = 1\n", ":3:1", "unknown field"),
             ("[engine.docker]\n", ":1:1", "missing field"),

@@ -15,11 +15,13 @@ pub mod exit;
 pub mod fingerprint;
 pub mod messages;
 pub mod options;
+pub mod pam_stack;
 pub mod paths;
 pub mod policy;
 pub mod public_key;
 pub mod store;
 pub mod target;
 pub mod tenant_file;
+pub mod visit;
 
 pub use vestibule_names as names;

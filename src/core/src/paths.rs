@@ -23,8 +23,10 @@ pub const EMPTY_HOME: &str = "/usr/share/vestibule/empty";
 pub const RUN_DIR: &str = "/run/vestibule";
 /// One file for each session that lives.
 pub const SESSIONS_DIR: &str = "/run/vestibule/sessions";
-/// One file for each target that is being woken; root's alone.
-pub const WAKE_DIR: &str = "/run/vestibule/wake";
+/// One file for each connection that `pam_vestibule` let in and that lives; for root alone.
+pub const CONNECTIONS_DIR: &str = "/run/vestibule/connections";
+/// The PAM stack of sshd.
+pub const PAM_STACK: &str = "/etc/pam.d/sshd";
 /// The AuthorizedKeysCommand.
 pub const KEYS_LOOKUP: &str = "/usr/libexec/vestibule/keys-lookup";
 /// The ForceCommand.
@@ -33,8 +35,6 @@ pub const ROUTE_SESSION: &str = "/usr/libexec/vestibule/route-session";
 pub const ENTER: &str = "/usr/libexec/vestibule/enter";
 /// The SFTP server that is carried into containers.
 pub const SFTP_SERVER: &str = "/usr/libexec/vestibule/sftp-server";
-/// The hub's client; it also asks the hub to start a target.
-pub const REFRESH_KEYS: &str = "/usr/libexec/vestibule/refresh-keys";
 
 /// The account that every login name maps to.
 pub const USER_SESSION: &str = "vestibule";

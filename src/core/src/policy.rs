@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use crate::options::{HostPort, Options};
+use crate::options::{Options, Permit};
 use crate::public_key::PublicKey;
 
 /// What a target's policy allows whoever enters it.
@@ -17,8 +17,53 @@ pub struct Grant {
     pub agent: bool,
     /// Whether a `command=` can be run; where it can't, a key that has one opens nothing.
     pub command: bool,
-    /// Where forwards may go; nowhere if empty.
-    pub forwards: Vec<HostPort>,
+    /// Where the client's connections may go.
+    pub open: Permits,
+    /// Where the client may be listened for.
+    pub listen: Permits,
+}
+
+/// What a kind of forward may name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Permits {
+    /// Nothing.
+    #[default]
+    Nowhere,
+    /// One of these.
+    Only(Vec<Permit>),
+    /// Anything.
+    Anywhere,
+}
+
+impl Permits {
+    /// What both this and the `line` of a key allow. A line without permits allows anything.
+    fn narrowed(&self, line: &[Permit]) -> Permits {
+        let both = match self {
+            Permits::Nowhere => return Permits::Nowhere,
+            Permits::Only(none) if none.is_empty() => return Permits::Nowhere,
+            _ if line.is_empty() => return self.clone(),
+            Permits::Anywhere => line.to_vec(),
+            Permits::Only(granted) => {
+                let mut both: Vec<Permit> = Vec::new();
+                for permit in granted.iter().flat_map(|granted| line.iter().filter_map(|p| granted.both(p))) {
+                    if !both.contains(&permit) {
+                        both.push(permit);
+                    }
+                }
+                both
+            }
+        };
+        if both.is_empty() { Permits::Nowhere } else { Permits::Only(both) }
+    }
+
+    /// Adds the options that say so, behind `port-forwarding`.
+    fn put(&self, line: &mut Vec<u8>, name: &'static str) -> Result<(), Dropped> {
+        match self {
+            Permits::Nowhere => put(line, name, NOWHERE.as_bytes()),
+            Permits::Only(permits) => permits.iter().try_for_each(|p| put(line, name, &p.to_value())),
+            Permits::Anywhere => Ok(()),
+        }
+    }
 }
 
 /// What is left of a line.
@@ -48,9 +93,10 @@ pub enum Dropped {
     Command,
 }
 
-/// A `permitlisten=` that nothing matches. sshd takes the absence of the option for "all", and a line that gives
-/// forwards back would give listening back with them. Port 1 is root's, and names in `.invalid` have no address.
-const LISTEN_NOWHERE: &str = "none.invalid:1";
+/// A `permitopen=` or `permitlisten=` that nothing matches. sshd takes the absence of the option for "all", and a line
+/// that gives one kind of forward back would give the other back with it. Port 1 is root's, and names in `.invalid` have
+/// no address.
+const NOWHERE: &str = "none.invalid:1";
 
 /// Narrows `grant` by what a line's writer allows.
 ///
@@ -80,17 +126,15 @@ pub fn narrow(options: &Options, grant: &Grant) -> Result<Narrowed, Dropped> {
     if agent {
         line.extend_from_slice(b",agent-forwarding");
     }
-    let wanted = |place: &&HostPort| {
-        options.port_forwarding
-            && (options.permit_open.is_empty() || options.permit_open.iter().any(|p| p.allows(place)))
+    let narrowed = |granted: &Permits, line: &[Permit]| {
+        if options.port_forwarding { granted.narrowed(line) } else { Permits::Nowhere }
     };
-    let mut forwards = grant.forwards.iter().filter(wanted).peekable();
-    if forwards.peek().is_some() {
+    let open = narrowed(&grant.open, &options.permit_open);
+    let listen = narrowed(&grant.listen, &options.permit_listen);
+    if (&open, &listen) != (&Permits::Nowhere, &Permits::Nowhere) {
         line.extend_from_slice(b",port-forwarding");
-        for place in forwards {
-            put(&mut line, "permitopen", place.to_string().as_bytes())?;
-        }
-        put(&mut line, "permitlisten", LISTEN_NOWHERE.as_bytes())?;
+        open.put(&mut line, "permitopen")?;
+        listen.put(&mut line, "permitlisten")?;
     }
     if let Some(from) = &options.from {
         put(&mut line, "from", from.as_bytes())?;
@@ -138,24 +182,24 @@ fn put(line: &mut Vec<u8>, name: &'static str, value: &[u8]) -> Result<(), Dropp
 mod tests {
     use super::*;
     use crate::authorized_keys;
-    use crate::options::{AbsoluteTime, FromList};
+    use crate::options::{AbsoluteTime, FromList, HostPort};
     use crate::public_key::tests::key;
 
-    fn place(host: &str, port: u16) -> HostPort {
-        HostPort::new(host, port).unwrap()
+    fn place(host: &str, port: u16) -> Permit {
+        HostPort::new(host, port).unwrap().permit()
     }
 
     fn shell() -> Grant {
-        Grant { pty: true, agent: false, command: true, forwards: Vec::new() }
+        Grant { pty: true, command: true, ..Grant::default() }
     }
 
     fn tcp() -> Grant {
-        Grant {
-            pty: true,
-            agent: false,
-            command: false,
-            forwards: vec![place("10.1.2.3", 22), place("::1", 8080)],
-        }
+        let open = Permits::Only(vec![place("10.1.2.3", 22), place("::1", 8080)]);
+        Grant { pty: true, open, ..Grant::default() }
+    }
+
+    fn moved(open: Permits, listen: Permits) -> Grant {
+        Grant { pty: true, command: true, open, listen, ..Grant::default() }
     }
 
     const OPEN_BOTH: &str = "restrict,pty,port-forwarding,permitopen=\"10.1.2.3:22\",\
@@ -222,6 +266,53 @@ mod tests {
     }
 
     #[test]
+    fn forwards_that_end_in_the_target_are_narrowed_too() {
+        use Permits::{Anywhere, Nowhere, Only};
+        let ports = || Only(vec![place("localhost", 80), place("localhost", 81)]);
+        let table = [
+            ("", Anywhere, Anywhere, "port-forwarding"),
+            ("", Nowhere, Nowhere, ""),
+            ("", Anywhere, Nowhere, "port-forwarding,permitlisten=\"none.invalid:1\""),
+            ("", Nowhere, Anywhere, "port-forwarding,permitopen=\"none.invalid:1\""),
+            ("no-port-forwarding", Anywhere, Anywhere, ""),
+            ("restrict,pty", Anywhere, Anywhere, ""),
+            (
+                "permitopen=\"localhost:80\",permitlisten=\"81\"",
+                Anywhere,
+                Anywhere,
+                "port-forwarding,permitopen=\"localhost:80\",permitlisten=\"*:81\"",
+            ),
+            (
+                "permitopen=\"*:81\",permitopen=\"[::1]:*\",permitopen=\"localhost:*\"",
+                ports(),
+                Nowhere,
+                "port-forwarding,permitopen=\"localhost:80\",permitopen=\"localhost:81\",\
+                 permitlisten=\"none.invalid:1\"",
+            ),
+            (
+                "permitopen=\"[::1]:*\"",
+                Anywhere,
+                Nowhere,
+                "port-forwarding,permitopen=\"[::1]:*\",permitlisten=\"none.invalid:1\"",
+            ),
+            ("permitopen=\"localhost:82\"", ports(), Nowhere, ""),
+            (
+                "permitlisten=\"8080\"",
+                Nowhere,
+                Only(vec![Permit::any_host(8080)]),
+                "port-forwarding,permitopen=\"none.invalid:1\",permitlisten=\"*:8080\"",
+            ),
+        ];
+        for (text, open, listen, want) in table {
+            let options = Options::parse(text.as_bytes()).unwrap();
+            let got = narrow(&options, &moved(open, listen)).unwrap().options;
+            let mut got = String::from_utf8(got).unwrap();
+            got = got.replacen("restrict,pty", "", 1);
+            assert_eq!(got.trim_start_matches(','), want, "{text}");
+        }
+    }
+
+    #[test]
     fn a_command_is_kept_for_the_container() {
         let options = Options::parse(b"command=\"say \\\"\xff\\\"\",no-pty").unwrap();
         let narrowed = narrow(&options, &shell()).unwrap();
@@ -257,8 +348,8 @@ mod tests {
             let k = key("ssh-ed25519", &[7; 36]);
             let mut text = text.concat();
             text.extend(format!(" {k}").bytes());
-            let forwards = if forwards { vec![place("10.1.2.3", 22)] } else { Vec::new() };
-            let grant = Grant { pty, agent, command: true, forwards };
+            let places = if forwards { vec![place("10.1.2.3", 22)] } else { Vec::new() };
+            let grant = Grant { pty, agent, command: true, open: Permits::Only(places.clone()), ..Grant::default() };
             let Some(Ok(entry)) = authorized_keys::line(1, &text) else { return Ok(()) };
             let Ok(narrowed) = narrow(&entry.options, &grant) else { return Ok(()) };
             let line = narrowed.line(&entry.key);
@@ -276,9 +367,9 @@ mod tests {
             proptest::prop_assert_eq!(times(&got), times(was));
             if got.port_forwarding {
                 proptest::prop_assert!(was.port_forwarding && !got.permit_open.is_empty());
-                proptest::prop_assert!(!got.permit_listen.iter().any(|p| p.allows(&place("localhost", 8080))));
+                proptest::prop_assert!(!got.permit_listen.iter().any(|p| p.host != b"none.invalid"));
                 for permit in &got.permit_open {
-                    proptest::prop_assert!(grant.forwards.iter().any(|f| permit.host == f.host().as_bytes()));
+                    proptest::prop_assert!(places.contains(permit));
                 }
             }
         }

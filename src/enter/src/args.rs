@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use vestibule_sys::entry::ExitCode;
 
 use vestibule::exit::Exit;
@@ -21,6 +22,8 @@ pub(crate) enum Task {
     Session(Box<Session>),
     /// Print a target's network address.
     Address { target: TargetId },
+    /// Give a login's network namespace to `pam_vestibule`.
+    Network,
 }
 
 /// A session, as `route-session` authorised it.
@@ -35,16 +38,18 @@ pub(crate) struct Session {
     pub(crate) pty: bool,
     /// The client's part of the environment.
     pub(crate) client: Client,
-    /// What runs in place of the user's shell, word by word, when this is no session but asks whether a target is ready.
-    pub(crate) probe: Option<Vec<String>>,
 }
 
 const USAGE: &str = "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--pty]
        enter --address N
+       enter --network
 ";
 
 /// Makes this process fit for what follows, and reads the command line.
 pub(crate) fn prepare() -> Result<Task, ExitCode> {
+    if nix::unistd::getuid().is_root() {
+        return prepare_for_pam();
+    }
     if let Err(what) = harden() {
         return Err(refuse("-", &what));
     }
@@ -65,6 +70,18 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
     }
 }
 
+/// Root may ask for one thing only. Nothing of a container is entered for it, so it needs not run from sealed memory.
+fn prepare_for_pam() -> Result<Task, ExitCode> {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if args != ["--network"] {
+        return Err(refuse("-", NOT_BY_ROOT));
+    }
+    let ready = process::set_dumpable(false)
+        .map_err(|e| format!("PR_SET_DUMPABLE: {e}"))
+        .and_then(|()| leave_callers_behind());
+    ready.map(|()| Task::Network).map_err(|what| refuse("-", &what))
+}
+
 /// Says what keeps this program from running, where an operator looks for it too.
 fn refuse(session: &str, what: &str) -> ExitCode {
     let code = Exit::Setup.code();
@@ -79,10 +96,8 @@ fn refuse(session: &str, what: &str) -> ExitCode {
 /// could open anew, with rights of its own, whatever stands behind them: pipes, or nothing (`/dev/null`); with a
 /// terminal, the terminal, which does not cross.
 fn may_bring(session: &Session) -> Result<(), String> {
-    let conf = std::fs::read_to_string(paths::NSS_CONF).map_err(|e| format!("'{}': {e}", paths::NSS_CONF))?;
-    let shared = conf.lines().find_map(|line| line.split_once('=').filter(|(name, _)| name.trim() == "uid"));
-    let own = nix::unistd::getuid().to_string();
-    if shared.is_none_or(|(_, uid)| uid.trim() != own) {
+    let (shared, _) = shared_ids()?;
+    if shared != nix::unistd::getuid().as_raw() {
         return Err("only the account of all login names may bring a session".to_owned());
     }
     for number in 0..3 {
@@ -93,11 +108,20 @@ fn may_bring(session: &Session) -> Result<(), String> {
     Ok(())
 }
 
+/// The uid and gid of all login names, as the NSS module knows them.
+pub(crate) fn shared_ids() -> Result<(u32, u32), String> {
+    let shared = vestibule::names::shared::read(Path::new(paths::NSS_CONF), 0);
+    let shared = shared.ok_or_else(|| format!("'{}' is missing or not as it must be", paths::NSS_CONF))?;
+    Ok((shared.uid, shared.gid))
+}
+
+const NOT_BY_ROOT: &str = "to be run by sshd through route-session, setuid root, not by root";
+
 /// Leaves nothing of the caller's in this process, and nothing of the host's file system behind `/proc/PID/exe`.
 fn harden() -> Result<(), String> {
     let is = nix::unistd::geteuid().is_root() && !nix::unistd::getuid().is_root();
     if !is {
-        return Err("to be run by sshd through route-session, setuid root, not by root".to_owned());
+        return Err(NOT_BY_ROOT.to_owned());
     }
     process::set_dumpable(false).map_err(|e| format!("PR_SET_DUMPABLE: {e}"))?;
     if !memfd::running_sealed().map_err(|e| format!("'/proc/self/exe': {e}"))? {
@@ -117,6 +141,10 @@ fn harden() -> Result<(), String> {
         let e = memfd::execute_self_sealed(&args, &env);
         return Err(format!("can't run from sealed memory (is sysctl vm.memfd_noexec 2?): {e}"));
     }
+    leave_callers_behind()
+}
+
+fn leave_callers_behind() -> Result<(), String> {
     fds::close_inherited_from(3).map_err(|e| format!("close_range: {e}"))?;
     signals::reset_all().map_err(|e| format!("sigprocmask: {e}"))?;
     process::ignore_sigpipe();
@@ -147,7 +175,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
         return Err("--session and --target are needed".into());
     };
     let client = Client::from_environment();
-    Ok(Some(Task::Session(Box::new(Session { id, target, account, fingerprint, pty, client, probe: None }))))
+    Ok(Some(Task::Session(Box::new(Session { id, target, account, fingerprint, pty, client }))))
 }
 
 /// A session's number stands in paths and logs: letters and digits only.

@@ -44,41 +44,30 @@ pub(crate) struct Container {
     process: ProcDir,
 }
 
-/// What is put on after everything else.
-pub(crate) struct LastStep {
-    pub(crate) status: Status,
-    pub(crate) filters: Vec<Filter>,
-}
-
-/// A running container of which the kernel said that it is one, and the right one.
-pub(crate) struct Held {
+/// The first process of a container, held and proven to be one.
+pub(crate) struct Proven {
     pub(crate) pidfd: OwnedFd,
     pub(crate) process: ProcDir,
+    own: ProcDir,
     /// In which of its namespaces we are not.
     pub(crate) kinds: Kinds,
     memberships: Vec<Membership>,
 }
 
-fn not_running(pid: i32, target: &str) -> impl Fn(io::Error) -> Refused {
-    move |e| {
-        Refused::new(Refusal::NotRunning { target: target.to_owned() }, format_args!("process {pid}: {e}"))
-    }
-}
-
-impl Held {
-    /// Takes hold of the container whose first process is `pid`.
+impl Proven {
+    /// Takes hold of process `pid`, and makes sure that it is the first of a container.
     ///
     /// `id`, for an engine's container, must stand in the path of the process's control groups: that is the kernel's
     /// word that the process belongs to it. For any container, its mounts must be others than the bastion's.
     pub(crate) fn open(pid: i32, id: Option<&str>, target: &str) -> Result<Self, Refused> {
-        let gone = not_running(pid, target);
-        let pidfd = namespaces::pidfd_open(pid).map_err(&gone)?;
-        let process = ProcDir::open(pid).map_err(&gone)?;
+        let gone = |e: io::Error| not_running(pid, target, &e);
+        let pidfd = namespaces::pidfd_open(pid).map_err(gone)?;
+        let process = ProcDir::open(pid).map_err(gone)?;
         // The process behind the pidfd still lives, so /proc/PID was opened for that one.
-        process::signal_pidfd(pidfd.as_fd(), 0).map_err(&gone)?;
+        process::signal_pidfd(pidfd.as_fd(), 0).map_err(gone)?;
 
         let own = ProcDir::own().or_setup("'/proc/self'")?;
-        let kinds = namespaces::differing(&process, &own).map_err(&gone)?;
+        let kinds = namespaces::differing(&process, &own).map_err(gone)?;
         if !kinds.has(Kind::Mnt) || (id.is_none() && !kinds.has(Kind::Pid)) {
             return Err(Refused::setup(format_args!("process {pid} is in the bastion's own namespaces")));
         }
@@ -90,17 +79,47 @@ impl Held {
                 "process {pid} is in no control group of container '{id}'"
             )));
         }
-        Ok(Held { pidfd, process, kinds, memberships })
+        Ok(Proven { pidfd, process, own, kinds, memberships })
+    }
+
+    /// A file of the container's: read below its root, regular files only, and no more than `limit` bytes. `None` when
+    /// there is none.
+    pub(crate) fn file(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let root = self.process.file("root", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        file_beneath(root.as_fd(), path, limit)
     }
 }
 
+fn not_running(pid: i32, target: &str, e: &io::Error) -> Refused {
+    Refused::new(Refusal::NotRunning { target: target.to_owned() }, format_args!("process {pid}: {e}"))
+}
+
+/// Reads a regular file below a container's root.
+fn file_beneath(root: BorrowedFd<'_>, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match beneath::open_beneath(root, Path::new(path), Resolve::InRoot) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => File::from(other?),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// What is put on after everything else.
+pub(crate) struct LastStep {
+    pub(crate) status: Status,
+    pub(crate) filters: Vec<Filter>,
+}
+
 impl Container {
-    /// Opens the container whose first process is `pid`, as [`Held::open`] finds it.
+    /// Opens the container whose first process is `pid`, proven as [`Proven::open`] does.
     pub(crate) fn open(pid: i32, id: Option<&str>, target: &str) -> Result<Self, Refused> {
         let name = || target.to_owned();
-        let gone = &not_running(pid, target);
-        let Held { pidfd, process, kinds, memberships } = Held::open(pid, id, target)?;
-        let own = ProcDir::own().or_setup("'/proc/self'")?;
+        let gone = |e: io::Error| not_running(pid, target, &e);
+        let Proven { pidfd, process, own, kinds, memberships } = Proven::open(pid, id, target)?;
         let status = process.status().map_err(gone)?;
         let own_groups = cgroup::memberships(&own).or_setup("'/proc/self/cgroup'")?;
         let hierarchies = Hierarchies::here().or_setup("'/proc/self/mountinfo'")?;
@@ -157,16 +176,7 @@ impl Container {
 
     /// A file of the container's for the parser, empty if there is none: read below its root, regular files only.
     pub(crate) fn user_file(&self, path: &str) -> io::Result<Vec<u8>> {
-        let file = match beneath::open_beneath(self.root.as_fd(), Path::new(path), Resolve::InRoot) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => File::from(other?),
-        };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_USER_FILE).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        Ok(file_beneath(self.root.as_fd(), path, MAX_USER_FILE)?.unwrap_or_default())
     }
 }
 

@@ -19,11 +19,13 @@ mod agent;
 mod agent_relay;
 mod args;
 mod confine;
+mod connection;
 mod container;
 mod engine;
 mod environment;
 mod leader;
 mod monitor;
+mod network;
 mod parser;
 mod refused;
 mod register;
@@ -33,12 +35,11 @@ mod sftp;
 mod sftp_refusal;
 mod trusted;
 mod users;
-mod waiting;
-mod wake;
-mod wire;
 mod worker;
 
 use vestibule_sys::entry::ExitCode;
+
+use vestibule_sys::wire;
 
 /// The C library's `main`; see [`vestibule_sys::entry`].
 #[cfg(not(test))]
@@ -58,6 +59,7 @@ fn program() -> ExitCode {
     match args::prepare() {
         Ok(args::Task::Session(session)) => monitor::run(&session),
         Ok(args::Task::Address { target }) => address::print(target),
+        Ok(args::Task::Network) => network::run(),
         Err(code) => code,
     }
 }

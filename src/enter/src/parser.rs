@@ -4,23 +4,27 @@
 //! worker believes nothing that would matter: which container a process belongs to and whether its namespaces are
 //! another's than the bastion's is checked with the kernel.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use vestibule::decision::Decision;
+use vestibule::fingerprint::Fingerprint;
 use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::store::{Store, StoreError};
 use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress};
+use vestibule::visit;
 use vestibule_sys::{caps, fds, process, seccomp};
 
 use crate::engine::inspect::{self, Inspected};
 use crate::refused::{OrRefuse, Refused};
 use crate::users::{self, User, Wanted};
-use crate::wake::Plan;
 use crate::wire;
 
 /// The worker's end.
@@ -40,9 +44,15 @@ pub(crate) struct Facts {
     pub(crate) env: Vec<u8>,
     /// Whose SFTP server answers.
     pub(crate) sftp: Sftp,
-    /// How it is started when it does not run.
-    pub(crate) wake: Option<Plan>,
     pub(crate) way: Way,
+}
+
+/// Who a login is, and where it goes.
+pub(crate) struct Login {
+    pub(crate) target: TargetId,
+    pub(crate) account: Option<AccountName>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) facts: Facts,
 }
 
 /// How to get there.
@@ -73,69 +83,33 @@ impl Parser {
     pub(crate) fn target(&mut self, id: TargetId, account: Option<&AccountName>) -> Result<Facts, Refused> {
         let answer =
             self.ask(&[id.0.to_string().as_bytes(), account.map_or("", |a| a.as_str()).as_bytes()])?;
-        let mut fields = answer.into_iter();
+        decode(&mut answer.into_iter())
+    }
+
+    /// Finds out who a login that sshd has let in is: asks `keys-lookup`, and reads the row of the target that it names.
+    /// To be asked once, first.
+    pub(crate) fn login(&mut self, login: &[u8], auth_info: &[u8], client: &[u8]) -> Result<Login, Refused> {
+        let mut fields = self.ask(&[b"login", login, auth_info, client])?.into_iter();
         let mut text = || String::from_utf8(fields.next().unwrap_or_default()).unwrap_or_default();
-        let status = text();
-        let cause = text();
-        match status.as_str() {
-            "ok" => {}
-            "denied" => return Err(Refused::new(Refusal::Denied, cause)),
-            "account" => return Err(Refused::new(Refusal::AccountNeeded, cause)),
-            "store" => return Err(Refused::new(Refusal::Store, cause)),
-            _ => return Err(Refused::setup("the parsing process gave no answer on the target")),
-        }
-        let (name, login_user, whose, env) = (text(), text().into_bytes(), text(), text().into_bytes());
-        let sftp = match text().as_str() {
-            "own" => Sftp::Own,
-            "image" => Sftp::Image,
-            _ => Sftp::None,
-        };
-        let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
-        let way = text();
-        let (one, two, three, four) = (text(), text(), text(), text());
-        let way = match way.as_str() {
-            "pid-file" => Way::Namespace(Leader::PidFile(one)),
-            "machine" => Way::Namespace(Leader::Machine(one)),
-            "lxc" => Way::Namespace(Leader::Lxc(one)),
-            "cgroup" => Way::Namespace(Leader::Cgroup(one)),
-            "docker" => Way::Docker { engine: one, container: two },
-            "docker-exec" => Way::DockerExec { engine: one, container: two, shell: three },
-            "tcp" => Way::TcpFixed,
-            "tcp-container" => Way::TcpContainer {
-                engine: one,
-                container: two,
-                port: three.parse().map_err(|_| Refused::setup("the parsing process gave no port"))?,
-                published: four == "published",
-            },
-            _ => return Err(Refused::setup("the parsing process gave no driver")),
-        };
-        Ok(Facts { name, login_user, is_account: whose == "account", env, sftp, wake, way })
+        let (id, fingerprint, account) = (text(), text(), text());
+        let facts = decode(&mut fields)?;
+        let wrong = |what: &str| Refused::setup(format_args!("the parsing process gave no {what}"));
+        let account = Some(account).filter(|a| !a.is_empty());
+        Ok(Login {
+            target: TargetId(id.parse().map_err(|_| wrong("target"))?),
+            fingerprint: fingerprint.parse().map_err(|_| wrong("key"))?,
+            account: account
+                .map(|a| AccountName::try_from(a.as_str()))
+                .transpose()
+                .map_err(|_| wrong("account"))?,
+            facts,
+        })
     }
 
     /// Understands an engine's answer on `container`. `None` when the engine knows none of exactly that name or id.
     pub(crate) fn inspected(&mut self, container: &str, answer: &[u8]) -> Result<Option<Inspected>, Refused> {
         let fields = self.ask(&[b"inspect", container.as_bytes(), answer])?;
         Inspected::from_fields(fields).map_err(Refused::setup)
-    }
-
-    /// Understands an engine's answer that has no more than a status and, if it is an error, a message.
-    pub(crate) fn status(&mut self, answer: &[u8]) -> Result<(u16, String), Refused> {
-        let fields = self.ask(&[b"status", answer])?;
-        let text = |n: usize| String::from_utf8_lossy(fields.get(n).map_or(&[], Vec::as_slice)).into_owned();
-        match text(0).parse() {
-            Ok(status) => Ok((status, text(1))),
-            Err(_) => Err(Refused::setup(text(1))),
-        }
-    }
-
-    /// Finds a user of this host, by the host's own files.
-    pub(crate) fn user_of_host(
-        &mut self,
-        name: &str,
-        passwd: &[u8],
-        group: &[u8],
-    ) -> Result<Option<User>, Refused> {
-        self.find_user(b"user", name.as_bytes(), passwd, group)
     }
 
     /// Finds the container's user.
@@ -146,17 +120,7 @@ impl Parser {
         group: &[u8],
     ) -> Result<Option<User>, Refused> {
         let kind: &[u8] = if facts.is_account { b"account" } else { b"user" };
-        self.find_user(kind, &facts.login_user, passwd, group)
-    }
-
-    fn find_user(
-        &mut self,
-        kind: &[u8],
-        wanted: &[u8],
-        passwd: &[u8],
-        group: &[u8],
-    ) -> Result<Option<User>, Refused> {
-        let fields = self.ask(&[kind, wanted, passwd, group])?;
+        let fields = self.ask(&[kind, &facts.login_user, passwd, group])?;
         let [found, name, uid, gid, home, shell, groups] = &fields[..] else {
             return Err(Refused::setup("the parsing process gave no answer on the user"));
         };
@@ -191,6 +155,46 @@ impl Parser {
     }
 }
 
+/// Reads an answer on a target.
+fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
+    let mut text = || String::from_utf8(fields.next().unwrap_or_default()).unwrap_or_default();
+    let status = text();
+    let cause = text();
+    match status.as_str() {
+        "ok" => {}
+        "denied" => return Err(Refused::new(Refusal::Denied, cause)),
+        "account" => return Err(Refused::new(Refusal::AccountNeeded, cause)),
+        "store" => return Err(Refused::new(Refusal::Store, cause)),
+        "setup" => return Err(Refused::setup(cause)),
+        _ => return Err(Refused::setup("the parsing process gave no answer on the target")),
+    }
+    let (name, login_user, whose, env) = (text(), text().into_bytes(), text(), text().into_bytes());
+    let sftp = match text().as_str() {
+        "own" => Sftp::Own,
+        "image" => Sftp::Image,
+        _ => Sftp::None,
+    };
+    let way = text();
+    let (one, two, three, four) = (text(), text(), text(), text());
+    let way = match way.as_str() {
+        "pid-file" => Way::Namespace(Leader::PidFile(one)),
+        "machine" => Way::Namespace(Leader::Machine(one)),
+        "lxc" => Way::Namespace(Leader::Lxc(one)),
+        "cgroup" => Way::Namespace(Leader::Cgroup(one)),
+        "docker" => Way::Docker { engine: one, container: two },
+        "docker-exec" => Way::DockerExec { engine: one, container: two, shell: three },
+        "tcp" => Way::TcpFixed,
+        "tcp-container" => Way::TcpContainer {
+            engine: one,
+            container: two,
+            port: three.parse().map_err(|_| Refused::setup("the parsing process gave no port"))?,
+            published: four == "published",
+        },
+        _ => return Err(Refused::setup("the parsing process gave no driver")),
+    };
+    Ok(Facts { name, login_user, is_account: whose == "account", env, sftp, way })
+}
+
 /// What the child does until the worker goes away.
 fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
     // The store is for the group of its directory; `vestibule-keys` has that as a supplementary group only.
@@ -199,7 +203,10 @@ fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
     caps::drop_all()?;
     process::set_dumpable(false)?;
     let question = wire::receive(socket)?;
-    let answer = target(&question);
+    let answer = match &question[..] {
+        [word, login, auth_info, client] if word == b"login" => visit(login, auth_info, client),
+        _ => target(&question),
+    };
     seccomp::allow_only_parsing()?;
     let fields: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
     wire::send(socket, &fields)?;
@@ -208,7 +215,6 @@ fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
         let question: Vec<&[u8]> = question.iter().map(Vec::as_slice).collect();
         let answer = match question[..] {
             [b"inspect", container, answer] => inspect::to_fields(container, answer),
-            [b"status", answer] => inspect::status_to_fields(answer),
             [b"user", wanted, passwd, group] => user(Wanted::Fixed(wanted), passwd, group),
             [b"account", wanted, passwd, group] => user(Wanted::Account(wanted), passwd, group),
             _ => return Ok(()),
@@ -255,6 +261,33 @@ fn target(question: &[Vec<u8>]) -> Vec<Vec<u8>> {
     }
 }
 
+/// The answer on a login: the target's number, the key and the account, and then as on a target.
+fn visit(login: &[u8], auth_info: &[u8], client: &[u8]) -> Vec<Vec<u8>> {
+    let client = String::from_utf8_lossy(client);
+    let (mut who, mut answer) = (Vec::new(), Vec::new());
+    let mut refuse =
+        |status: &str, cause: String| answer = vec![status.as_bytes().to_vec(), cause.into_bytes()];
+    match visit::accepted_key(auth_info) {
+        None => refuse("denied", "sshd names no public key".to_owned()),
+        Some(key) => match visit::ask(OsStr::from_bytes(login), key, visit::client_address(&client)) {
+            Err(cause) => refuse("setup", cause),
+            Ok(Decision { granted: true, target_id: Some(id), account, .. }) => {
+                let account = account.unwrap_or_default().into_bytes();
+                let id = id.0.to_string().into_bytes();
+                answer = target(&[id.clone(), account.clone()]);
+                who = vec![id, key.to_string().into_bytes(), account];
+            }
+            Ok(Decision { reason, detail, .. }) => {
+                let reason = reason.unwrap_or_default();
+                let status = if reason == "store" { "store" } else { "denied" };
+                refuse(status, format!("{reason}: {}", detail.unwrap_or_default()));
+            }
+        },
+    }
+    who.resize(3, Vec::new());
+    who.into_iter().chain(answer).collect()
+}
+
 fn facts(id: TargetId, account: Option<&str>) -> Result<Option<Target>, StoreError> {
     let store = Store::open_read(Path::new(paths::STORE))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -295,6 +328,5 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
     let sftp = target.policy.sftp.as_str().to_owned();
     let head =
         ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, whose.to_owned(), env, sftp];
-    let wake = Plan::to_fields(&target.policy);
-    head.into_iter().chain(wake).chain(way).map(String::into_bytes).collect()
+    head.into_iter().chain(way).map(String::into_bytes).collect()
 }

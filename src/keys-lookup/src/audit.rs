@@ -77,6 +77,14 @@ impl<'a> Audit<'a> {
         self.send(Severity::Info, &line);
     }
 
+    /// Forwards that end in the target are configured, and this sshd would let them end here: they are not granted.
+    pub(crate) fn no_forwards(&self, why: &str) {
+        if self.request.debug {
+            output::say(format_args!("no forwards: {why}"));
+        }
+        self.notes.borrow_mut().push(format!("no forwards: {why}"));
+    }
+
     /// Logs that nothing could be decided.
     pub(crate) fn fault(&self, reason: &str, detail: &dyn fmt::Display) {
         if self.request.debug {

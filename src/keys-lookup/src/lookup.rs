@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use vestibule_sys::entry::ExitCode;
 
-use vestibule::config::{Config, ConfigError};
+use vestibule::config::{Config, ConfigError, Forwarding};
 use vestibule::decide::{self, Facts, Judge, Outcome, Question, World};
 use vestibule::decision::Decision;
 use vestibule::engine_address::AskEnter;
@@ -21,6 +21,7 @@ use vestibule_sys::{caps, time};
 
 use crate::args::Request;
 use crate::audit::Audit;
+use crate::moved;
 use crate::output;
 
 /// Seconds after which the program is ended from outside, whatever it waits for. Everything in it that may wait has a
@@ -94,7 +95,11 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
         client => Judge::Here(client.as_deref().and_then(ClientAddress::parse)),
     };
     let clock = Clock { now: time::now(), from_local: time::from_local };
-    let question = Question { login: &request.login, key, judge, clock, prefix };
+    // Only a line that sshd gets has options.
+    let moved = config.forwarding == Forwarding::Pam
+        && !request.decide
+        && moved::by_caller().inspect_err(|why| audit.no_forwards(why)).is_ok();
+    let question = Question { login: &request.login, key, judge, clock, prefix, moved };
     let files = HostFiles { shed_privileges: true, ..HostFiles::new(&config.keys) };
     let addresses = AskEnter::default();
     let world = World { facts: &store, files: &files, addresses: &addresses };

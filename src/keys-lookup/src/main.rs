@@ -10,6 +10,7 @@
 mod args;
 mod audit;
 mod lookup;
+mod moved;
 mod output;
 
 use vestibule_sys::entry::ExitCode;

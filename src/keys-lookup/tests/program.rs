@@ -283,7 +283,7 @@ fn a_session_gets_its_decision() {
     assert_eq!(
         decide(&["each", ALICE_FP]),
         "{\"version\":1,\"granted\":true,\"target_id\":2,\"target\":\"each\",\"account\":\"alice\",\"source\":\"account\",\
-         \"pty\":true,\"driver\":{\"driver\":\"namespace\",\"leader\":{\"pid_file\":\"/run/lab.pid\"}},\"user\":\"alice\"}\n"
+         \"pty\":true,\"agent\":false,\"driver\":{\"driver\":\"namespace\",\"leader\":{\"pid_file\":\"/run/lab.pid\"}},\"user\":\"alice\"}\n"
     );
     let denied = decide(&["each", NOBODY]);
     assert!(denied.contains("\"granted\":false,\"reason\":\"account-needed\""), "{denied}");

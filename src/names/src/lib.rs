@@ -6,6 +6,7 @@
 //!
 //! - [`login`]: the grammar of login names, target names and account names.
 //! - [`index`]: the file that answers "is there such a name?" in constant time, whatever the number of names.
+//! - [`shared`]: the uid and gid that every login name has, for the modules that live in other programs.
 
 #![forbid(unsafe_code)]
 
@@ -13,3 +14,4 @@ mod error;
 pub mod index;
 pub mod login;
 mod name;
+pub mod shared;

@@ -14,8 +14,8 @@ use std::slice;
 
 use libc::{c_char, c_int, passwd, size_t, uid_t};
 use vestibule_names::login::MAX_LOGIN;
+use vestibule_names::shared::Identity;
 
-use crate::conf::Identity;
 use crate::entry::lay_out;
 use crate::lookup::{Miss, PATHS, SHARED_NAME};
 

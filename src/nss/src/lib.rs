@@ -15,13 +15,12 @@
 //! | all users | none: the names are not for listing |
 //! | anything, when index or configuration is missing or not to be trusted | unavailable: glibc asks the next service |
 //!
-//! Layers: `border` is what glibc calls, the only unsafe code; `lookup` decides; `conf` reads who the shared
-//! identity is; `entry` lays an entry out in the caller's buffer.
+//! Layers: `border` is what glibc calls, the only unsafe code; `lookup` decides; `vestibule_names::shared` reads
+//! who the shared identity is; `entry` lays an entry out in the caller's buffer.
 
 #[cfg(panic = "abort")]
 compile_error!("a panic must not end the program that looks a user up: build with panic=unwind");
 
 mod border;
-mod conf;
 mod entry;
 mod lookup;

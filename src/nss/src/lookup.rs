@@ -5,8 +5,7 @@ use std::path::Path;
 
 use vestibule_names::index::Index;
 use vestibule_names::login::LoginName;
-
-use crate::conf::{self, Identity};
+use vestibule_names::shared::{self, Identity};
 
 /// Where the module looks. Nothing at run time changes this: it works in setuid programs.
 pub(crate) const PATHS: Paths<'_> =
@@ -59,7 +58,7 @@ impl Paths<'_> {
     }
 
     fn identity(&self) -> Result<Identity, Miss> {
-        conf::read(Path::new(self.conf), self.conf_owner).ok_or(Miss::Unavailable)
+        shared::read(Path::new(self.conf), self.conf_owner).ok_or(Miss::Unavailable)
     }
 }
 

@@ -11,7 +11,9 @@ use vestibule::paths;
 use vestibule::target::TcpAddress;
 
 use crate::Refused;
-use crate::authorise::{Authorised, output_of};
+use vestibule::visit::output_of;
+
+use crate::authorise::Authorised;
 use crate::who::Visitor;
 
 /// For each address of the target.

@@ -58,7 +58,7 @@ fn program() -> ExitCode {
         return ExitCode::from(2);
     }
     let log = Syslog::open("route-session");
-    let Ok(session) = who::session_number() else {
+    let Ok(session) = vestibule::visit::session_number() else {
         say("route-session: can't read '/dev/urandom'\n");
         return ExitCode::from(Refusal::Setup.exit().code());
     };

@@ -3,11 +3,11 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use vestibule::fingerprint::Fingerprint;
-use vestibule::public_key::PublicKey;
+use vestibule::visit;
 
 use crate::Refused;
 
@@ -40,7 +40,7 @@ impl Visitor {
         File::open(&file)
             .and_then(|f| f.take(MAX_AUTH_INFO).read_to_end(&mut info))
             .map_err(|e| Refused::setup(format_args!("'{}': {e}", file.display())))?;
-        let fingerprint = accepted_key(&info)
+        let fingerprint = visit::accepted_key(&info)
             .ok_or_else(|| Refused::setup(format_args!("'{}' names no public key", file.display())))?;
         Ok(Visitor {
             login,
@@ -53,7 +53,7 @@ impl Visitor {
 
     /// The client's address.
     pub(crate) fn address(&self) -> Option<&str> {
-        self.connection.split(' ').next().filter(|a| !a.is_empty())
+        visit::client_address(&self.connection)
     }
 
     /// The command's bytes.
@@ -62,55 +62,7 @@ impl Visitor {
     }
 }
 
-/// The first `publickey TYPE BASE64` of the methods that succeeded.
-fn accepted_key(info: &[u8]) -> Option<Fingerprint> {
-    info.split(|b| *b == b'\n').find_map(|line| {
-        let (key, _) = PublicKey::read(line.strip_prefix(b"publickey ")?).ok()?;
-        Some(key.fingerprint())
-    })
-}
-
-/// A new number for a session: ten letters and digits, 50 random bits, easy to read out on the telephone.
-///
-/// # Errors
-/// As read(2) of `/dev/urandom`.
-pub(crate) fn session_number() -> io::Result<String> {
-    const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0_u8; 10];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let digits = random.iter().filter_map(|b| DIGITS.get(usize::from(b & 31)).copied());
-    Ok(String::from_utf8_lossy(&digits.collect::<Vec<u8>>()).into_owned())
-}
-
 /// An environment entry's bytes from bytes.
 pub(crate) fn os(bytes: Vec<u8>) -> OsString {
     OsString::from_vec(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
-
-    #[test]
-    fn the_key_is_the_one_that_sshd_names() {
-        let wanted = PublicKey::read(KEY.as_bytes()).unwrap().0.fingerprint();
-        assert_eq!(accepted_key(format!("password\npublickey {KEY}\n").as_bytes()), Some(wanted));
-        for info in [
-            "",
-            "password\n",
-            "publickey\n",
-            "publickey ssh-ed25519 !!!\n",
-            "keyboard-interactive publickey x",
-        ] {
-            assert_eq!(accepted_key(info.as_bytes()), None, "{info}");
-        }
-    }
-
-    #[test]
-    fn session_numbers_differ() {
-        let (one, other) = (session_number().unwrap(), session_number().unwrap());
-        assert!(one.len() == 10 && one != other, "{one} {other}");
-    }
 }

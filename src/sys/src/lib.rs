@@ -28,6 +28,7 @@ pub mod seccomp;
 pub mod signals;
 pub mod syslog;
 pub mod time;
+pub mod wire;
 
 use std::io;
 

@@ -146,6 +146,62 @@ pub fn enter(pidfd: BorrowedFd<'_>, kinds: Kinds) -> io::Result<()> {
     Ok(())
 }
 
+/// `NSFS_MAGIC` of linux/magic.h.
+const NSFS_MAGIC: libc::c_long = 0x6e73_6673;
+
+/// The network namespace of the process behind `process`, held open.
+///
+/// # Errors
+/// As openat(2); `ESRCH` when the process has ended.
+pub fn network_of(process: &ProcDir) -> io::Result<OwnedFd> {
+    process.file("ns/net", nix::fcntl::OFlag::O_RDONLY)
+}
+
+/// The mount namespace of the process behind `process`, held open.
+///
+/// # Errors
+/// As openat(2); `ESRCH` when the process has ended.
+pub fn mounts_of(process: &ProcDir) -> io::Result<OwnedFd> {
+    process.file("ns/mnt", nix::fcntl::OFlag::O_RDONLY)
+}
+
+/// Whether `fd` is a namespace of the kind, and another one than this process is in.
+///
+/// # Errors
+/// As fstat(2) and ioctl_ns(2).
+pub fn is_another(fd: BorrowedFd<'_>, kind: Kind) -> io::Result<bool> {
+    /// `NS_GET_NSTYPE` of linux/nsfs.h.
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    let file = std::fs::File::from(fd.try_clone_to_owned()?);
+    if nix::sys::statfs::fstatfs(&file)?.filesystem_type().0 != NSFS_MAGIC {
+        return Ok(false);
+    }
+    // SAFETY: the request takes no argument and only answers for namespaces, of which the descriptor is one.
+    let found = cvt_int(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) })?;
+    let (theirs, own) = (file.metadata()?, ProcDir::own()?.metadata(&format!("ns/{}", kind.name()))?);
+    Ok(found == kind.flag() && (theirs.dev(), theirs.ino()) != (own.dev(), own.ino()))
+}
+
+/// Moves this thread into the namespace behind `fd`, which must be of the kind: setns(2).
+///
+/// # Errors
+/// As setns(2).
+pub fn move_into(fd: BorrowedFd<'_>, kind: Kind) -> io::Result<()> {
+    // SAFETY: integer arguments; the descriptor is borrowed and open.
+    cvt_int(unsafe { libc::setns(fd.as_raw_fd(), kind.flag()) })?;
+    Ok(())
+}
+
+/// Moves this thread into a new namespace of the kind: unshare(2).
+///
+/// # Errors
+/// As unshare(2).
+pub fn leave_for_new(kind: Kind) -> io::Result<()> {
+    // SAFETY: an integer argument only.
+    cvt_int(unsafe { libc::unshare(kind.flag()) })?;
+    Ok(())
+}
+
 /// Makes `root` the root and working directory: fchdir(2) and chroot(2).
 ///
 /// # Errors

@@ -32,12 +32,32 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fd: Option<BorrowedFd<'_>>) 
     Ok(())
 }
 
+/// Sends a message as a whole, without a descriptor: for what may be larger than [`MAX_MESSAGE`].
+///
+/// # Errors
+/// As sendmsg(2); `EMSGSIZE` for more than the socket's buffer holds.
+pub fn send_whole(socket: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(message)], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
 /// Receives a message that [`send`] sent, its descriptor close-on-exec. `None` when the other end was closed.
 ///
 /// # Errors
 /// As recvmsg(2).
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
-    let mut bytes = vec![0_u8; MAX_MESSAGE];
+    receive_at_most(socket, MAX_MESSAGE)
+}
+
+/// As [`receive`], of a message of up to `limit` bytes; what is longer is cut.
+///
+/// # Errors
+/// As recvmsg(2).
+pub fn receive_at_most(
+    socket: BorrowedFd<'_>,
+    limit: usize,
+) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+    let mut bytes = vec![0_u8; limit];
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut received = None;
     let length = {

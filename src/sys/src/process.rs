@@ -348,8 +348,13 @@ pub fn of_session(sid: i32) -> Vec<i32> {
 /// The children of this process, as the kernel lists them in `/proc/self/task/TID/children` (proc(5)).
 #[must_use]
 pub fn children() -> Vec<i32> {
-    let own = nix::unistd::getpid();
-    let listed = std::fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    children_of(nix::unistd::getpid().as_raw())
+}
+
+/// The children of process `pid`, which has one thread.
+#[must_use]
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 

@@ -110,11 +110,24 @@ impl ProcDir {
     /// # Errors
     /// As [`ProcDir::read`].
     pub fn start_time(&self) -> io::Result<u64> {
+        // starttime is the 22nd of all fields, the 20th behind the name (proc_pid_stat(5)).
+        self.stat_field(19)
+    }
+
+    /// Its parent's number; 0 when that is in no pid namespace of ours.
+    ///
+    /// # Errors
+    /// As [`ProcDir::read`].
+    pub fn parent(&self) -> io::Result<i32> {
+        self.stat_field(1)
+    }
+
+    /// A number of the `stat` file, by its place behind the name.
+    fn stat_field<T: std::str::FromStr>(&self, place: usize) -> io::Result<T> {
         let stat = self.text("stat")?;
-        // The name stands in parentheses and may hold anything; the fields behind it are numbers. starttime is the
-        // 22nd of all, the 20th behind the name (proc_pid_stat(5)).
+        // The name stands in parentheses and may hold anything; the fields behind it are numbers.
         stat.rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19))
+            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(place))
             .and_then(|field| field.parse().ok())
             .ok_or_else(|| io::Error::from_raw_os_error(libc::EPROTO))
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use nix::unistd::getuid;
 use serde::Serialize;
+use vestibule::config::Forwarding;
 use vestibule::decide::{Judge, Outcome, Question, Step, World, decide};
 use vestibule::engine_address::AskEnter;
 use vestibule::fingerprint::Fingerprint;
@@ -124,6 +125,7 @@ fn decided(ready: &Ready, what: &Explain, key: Fingerprint, explained: &mut Expl
         judge,
         clock: Clock { now: time::now(), from_local: time::from_local },
         prefix: ready.prefix(),
+        moved: ready.config.forwarding == Forwarding::Pam,
     };
     let outcome = decide(&question, &world, &mut |step| explained.steps.push(step.to_string()))?;
     match outcome {

@@ -35,6 +35,7 @@ struct Session {
 
 pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
     let mut sessions = read_all(Path::new(paths::SESSIONS_DIR))?;
+    sessions.extend(only_forwarding(&sessions));
     sessions.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
     let mut out = Output::new();
     if !json {
@@ -68,6 +69,16 @@ pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
     }
     out.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Connections that `pam_vestibule` let in and that have no session: they only forward.
+fn only_forwarding(sessions: &[Session]) -> Vec<Session> {
+    let directory = Path::new(paths::CONNECTIONS_DIR);
+    // Only root may look; and there is no such directory where nothing is moved.
+    let mut connections =
+        if directory.exists() { read_all(directory).unwrap_or_default() } else { Vec::new() };
+    connections.retain(|connection| !sessions.iter().any(|session| session.client == connection.client));
+    connections
 }
 
 fn read_all(directory: &Path) -> anyhow::Result<Vec<Session>> {

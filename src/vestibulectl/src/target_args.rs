@@ -1,17 +1,18 @@
 //! The options of `target add` and `target set`, and what they make of a target.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use vestibule::config::Config;
 use vestibule::names::login::TargetName;
 use vestibule::store::NewTarget;
-use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Policy, Sftp, TcpAddress};
+use vestibule::target::{Driver, ExecWay, Forward, Leader, LoginUser, Policy, Sftp, TcpAddress};
 
 use crate::accounts::target_name;
-use crate::wake_args::WakeArgs;
 
 /// `target add NAME ...`
 #[derive(Debug, Args)]
@@ -51,12 +52,62 @@ pub(crate) struct TargetSet {
     /// Keep clients' agents out
     #[arg(long, conflicts_with = "agent_forwarding")]
     pub(crate) no_agent_forwarding: bool,
-    /// It is ready as soon as it runs
-    #[arg(long, conflicts_with = "probe")]
-    pub(crate) no_ready: bool,
     /// Take a variable away
     #[arg(long, value_name = "NAME")]
     pub(crate) unset_env: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ForwardKind {
+    /// None
+    None,
+    /// From the client to the target: -L, -D, -W, -J
+    Local,
+    /// From the target to the client: -R
+    Remote,
+    /// Both
+    All,
+}
+
+impl From<ForwardKind> for Forward {
+    fn from(kind: ForwardKind) -> Self {
+        match kind {
+            ForwardKind::None => Forward::None,
+            ForwardKind::Local => Forward::Local,
+            ForwardKind::Remote => Forward::Remote,
+            ForwardKind::All => Forward::All,
+        }
+    }
+}
+
+/// A port, or any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Port(Option<NonZeroU16>);
+
+impl FromStr for Port {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "any" {
+            return Ok(Port(None));
+        }
+        text.parse().map(|port| Port(Some(port))).map_err(|_| "want a port from 1 to 65535, or 'any'")
+    }
+}
+
+impl Port {
+    /// What was said takes the place of the list; nothing leaves it.
+    fn apply(said: &[Port], list: &mut Vec<u16>) {
+        if said.is_empty() {
+            return;
+        }
+        list.clear();
+        if said.iter().all(|port| port.0.is_some()) {
+            list.extend(said.iter().filter_map(|port| port.0).map(NonZeroU16::get));
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -159,14 +210,21 @@ pub(crate) struct Settings {
     /// Let clients' agents be asked from inside ('ssh -A')
     #[arg(long)]
     agent_forwarding: bool,
+    /// Which forwards are granted where they end in the target; all unless said (namespace, docker)
+    #[arg(long, value_name = "KIND")]
+    forward: Option<ForwardKind>,
+    /// A port of the target's own that -L and -D may go to, and no other; or 'any'
+    #[arg(long, value_name = "PORT")]
+    open_port: Vec<Port>,
+    /// A port that -R may listen on, and no other; or 'any'
+    #[arg(long, value_name = "PORT")]
+    listen_port: Vec<Port>,
     /// Whose SFTP server answers scp, sftp and sshfs; own unless said
     #[arg(long, value_name = "SERVER")]
     sftp: Option<SftpServer>,
     /// A further variable of its sessions
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    #[command(flatten)]
-    wake: WakeArgs,
 }
 
 impl TargetAdd {
@@ -187,7 +245,7 @@ impl TargetAdd {
             home: None,
             policy: Policy::default(),
         };
-        self.settings.apply(&mut target, config)?;
+        self.settings.apply(&mut target)?;
         Ok(target)
     }
 }
@@ -223,15 +281,12 @@ impl TargetSet {
                 bail!("target '{}' has no variable '{name}'", target.name);
             }
         }
-        if self.no_ready {
-            target.policy.ready = None;
-        }
-        self.settings.apply(target, config)
+        self.settings.apply(target)
     }
 }
 
 impl Settings {
-    fn apply(&self, target: &mut NewTarget, config: &Config) -> anyhow::Result<()> {
+    fn apply(&self, target: &mut NewTarget) -> anyhow::Result<()> {
         if let Some(home) = &self.home {
             if !Path::new(home).is_absolute() {
                 bail!("home '{home}': want an absolute path");
@@ -250,11 +305,16 @@ impl Settings {
         target.policy.pty &= !self.no_pty;
         target.policy.own_keys &= !self.no_own_keys;
         target.policy.agent_forwarding |= self.agent_forwarding;
+        if let Some(kind) = self.forward {
+            target.policy.forward = kind.into();
+        }
+        Port::apply(&self.open_port, &mut target.policy.open_ports);
+        Port::apply(&self.listen_port, &mut target.policy.listen_ports);
         if let Some(server) = self.sftp {
             target.policy.sftp = server.into();
         }
         target.policy.env.extend(variables(&self.env)?);
-        self.wake.apply(target, config)
+        Ok(())
     }
 }
 

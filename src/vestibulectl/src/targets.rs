@@ -212,6 +212,15 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
     let _ =
         out.line(format_args!("own keys   {}", yes_or_no(target.policy.own_keys && target.home.is_some())));
     let _ = out.line(format_args!("agent      {}", yes_or_no(target.policy.agent_forwarding)));
+    let _ = out.line(format_args!("forwards   {}", target.policy.forward.as_str()));
+    for (what, ports) in
+        [("open ports", &target.policy.open_ports), ("listen on ", &target.policy.listen_ports)]
+    {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        if !ports.is_empty() {
+            let _ = out.line(format_args!("{what} {}", ports.join(" ")));
+        }
+    }
     let _ = out.line(format_args!("sftp       {}", target.policy.sftp.as_str()));
     for (name, value) in &target.policy.env {
         let _ = out.line(format_args!("variable   {}={}", Shown(name.as_bytes()), Shown(value.as_bytes())));

@@ -45,6 +45,8 @@ pub struct Question<'a> {
     pub clock: Clock,
     /// What a login name may put before a target's name.
     pub prefix: Option<&'a str>,
+    /// Whether sessions are moved into their target's network namespace, so that forwards end there.
+    pub moved: bool,
 }
 
 /// Who judges `from=`.

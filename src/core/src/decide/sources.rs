@@ -4,8 +4,8 @@ use super::outcome::{Denied, GrantLine, Granted, LineRef, Outcome, Reason, Sourc
 use super::steps::Step;
 use super::{Judge, Question, World};
 use crate::authorized_keys::{self, LineError};
-use crate::options::{HostPort, Options};
-use crate::policy::{self, Dropped};
+use crate::options::{HostPort, Options, Permit};
+use crate::policy::{self, Dropped, Permits};
 use crate::public_key::PublicKey;
 use crate::store::{AccountKey, KeyFacts};
 use crate::target::{Driver, ExecWay, LoginUser, Target, TcpAddress};
@@ -240,13 +240,39 @@ impl Search<'_, '_> {
 
     fn narrow(&mut self, options: &Options) -> Result<policy::Narrowed, Dropped> {
         let tcp = matches!(self.target.driver, Driver::Tcp { .. });
-        // An engine is asked only if the answer counts.
-        let forwards = if tcp && options.port_forwarding { self.forwards() } else { Vec::new() };
+        let (open, listen) = if tcp {
+            // An engine is asked only if the answer counts.
+            let places = if options.port_forwarding { self.forwards() } else { Vec::new() };
+            (Permits::Only(places.iter().map(HostPort::permit).collect()), Permits::Nowhere)
+        } else if self.question.moved {
+            self.in_the_target()
+        } else {
+            (Permits::Nowhere, Permits::Nowhere)
+        };
         // Only a container whose namespaces are entered can be given a socket.
         let by_engine = matches!(self.target.driver, Driver::Docker { exec: ExecWay::Engine, .. });
         let agent = self.target.policy.agent_forwarding && !tcp && !by_engine;
-        let grant = policy::Grant { pty: self.target.policy.pty, agent, command: !tcp, forwards };
+        let grant = policy::Grant { pty: self.target.policy.pty, agent, command: !tcp, open, listen };
         policy::narrow(options, &grant)
+    }
+
+    /// What the target's policy says of forwards that end in it.
+    fn in_the_target(&self) -> (Permits, Permits) {
+        let policy = &self.target.policy;
+        let own = |port: &u16| ["localhost", "127.0.0.1", "::1"].map(|host| HostPort::new(host, *port));
+        let open = match policy.open_ports.as_slice() {
+            _ if !policy.forward.local() => Permits::Nowhere,
+            [] => Permits::Anywhere,
+            ports => {
+                Permits::Only(ports.iter().flat_map(own).flatten().map(|place| place.permit()).collect())
+            }
+        };
+        let listen = match policy.listen_ports.as_slice() {
+            _ if !policy.forward.remote() => Permits::Nowhere,
+            [] => Permits::Anywhere,
+            ports => Permits::Only(ports.iter().map(|port| Permit::any_host(*port)).collect()),
+        };
+        (open, listen)
     }
 
     /// Where forwards of a TCP target may go: to the target, so that `ssh -J` works.

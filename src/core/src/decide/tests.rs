@@ -109,7 +109,7 @@ impl Fake {
     fn outcome(&self, login: &str, judge: Judge) -> Outcome {
         let key = k().parse::<PublicKey>().unwrap().fingerprint();
         let clock = Clock { now: NOW, from_local: Some };
-        let question = Question { login: login.as_bytes(), key, judge, clock, prefix: None };
+        let question = Question { login: login.as_bytes(), key, judge, clock, prefix: None, moved: false };
         let world = World { facts: self, files: self, addresses: self };
         decide(&question, &world, &mut |step| assert!(!step.to_string().contains('\n'))).unwrap()
     }
@@ -486,8 +486,14 @@ fn a_store_that_fails_is_an_error_and_no_grant() {
     }
     let fake = Fake::new().own("KEY");
     let clock = Clock { now: NOW, from_local: Some };
-    let question =
-        Question { login: b"lab", key: Fingerprint([0; 32]), judge: Judge::Sshd, clock, prefix: None };
+    let question = Question {
+        login: b"lab",
+        key: Fingerprint([0; 32]),
+        judge: Judge::Sshd,
+        clock,
+        prefix: None,
+        moved: false,
+    };
     let world = World { facts: &Broken, files: &fake, addresses: &fake };
     assert!(decide(&question, &world, &mut |_| {}).is_err());
     assert_eq!(*fake.asked.borrow(), [""; 0]);

@@ -57,6 +57,42 @@ impl Permit {
         if value.contains(&b':') { Self::open(value) } else { Self::open(&[b"*:", value].concat()) }
     }
 
+    /// Any host, at `port`.
+    #[must_use]
+    pub fn any_host(port: u16) -> Self {
+        Permit { host: b"*".to_vec(), port: PortMatch::Is(port) }
+    }
+
+    /// What both this and `other` allow, if there is anything.
+    #[must_use]
+    pub fn both(&self, other: &Permit) -> Option<Permit> {
+        let host = match (self.host.as_slice(), other.host.as_slice()) {
+            (b"*", host) | (host, b"*") => host,
+            (one, two) if one == two => one,
+            _ => return None,
+        };
+        let port = match (self.port, other.port) {
+            (PortMatch::Any, port) | (port, PortMatch::Any) => port,
+            (one, two) if one == two => one,
+            _ => return None,
+        };
+        Some(Permit { host: host.to_vec(), port })
+    }
+
+    /// As an option's value: `HOST:PORT`, with brackets around an IPv6 address.
+    #[must_use]
+    pub fn to_value(&self) -> Vec<u8> {
+        let mut value = self.host.clone();
+        if value.contains(&b':') {
+            value = [b"[", value.as_slice(), b"]"].concat();
+        }
+        match self.port {
+            PortMatch::Any => value.extend_from_slice(b":*"),
+            PortMatch::Is(port) => value.extend_from_slice(format!(":{port}").as_bytes()),
+        }
+        value
+    }
+
     /// Whether this allows `place`.
     #[must_use]
     pub fn allows(&self, place: &HostPort) -> bool {
@@ -77,6 +113,12 @@ impl HostPort {
         let bytes = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'%');
         let valid = port != 0 && !host.is_empty() && host.len() < MAX_HOST && host.bytes().all(bytes);
         valid.then(|| HostPort { host: host.to_owned(), port })
+    }
+
+    /// As what one option allows.
+    #[must_use]
+    pub fn permit(&self) -> Permit {
+        Permit { host: self.host.clone().into_bytes(), port: PortMatch::Is(self.port) }
     }
 
     /// The host, without brackets.

@@ -108,6 +108,7 @@ fn check(place: &Place, faults: &mut Vec<Fault>) {
     }
     setup::nsswitch(faults);
     setup::sshd(faults);
+    setup::forwarding(&config, faults);
 }
 
 /// The store's file, its index, and what is in it.

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use vestibule::paths;
+use vestibule::config::{Config, Forwarding};
+use vestibule::{pam_stack, paths};
 
 use super::{Fault, MEND};
 use crate::getent;
@@ -13,6 +14,8 @@ use crate::layout::{self, Identities};
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 /// Where `make install` puts the drop-in, and where it belongs.
 const DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/10-vestibule.conf";
+const FORWARD_DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/05-vestibule-forward.conf";
+const PAM_MODULE: &str = "pam_vestibule.so";
 const SSHD_CONFIG_DIR: &str = "/etc/ssh/sshd_config.d";
 const SSHD: &str = "/usr/sbin/sshd";
 const GETCAP: &str = "/usr/sbin/getcap";
@@ -131,30 +134,81 @@ fn module_is_installed() -> bool {
         .any(|directory| directory.join(module).exists())
 }
 
+/// Forwards that end in the target, where the configuration has them: the module is there and stands last in sshd's
+/// stack, and sshd uses PAM. `keys-lookup` looks at the same before it grants a forward.
+pub(super) fn forwarding(config: &Config, faults: &mut Vec<Fault>) {
+    let stack = fs::read_to_string(paths::PAM_STACK).unwrap_or_default();
+    let in_stack = stack.lines().any(|line| !line.trim_start().starts_with('#') && line.contains(PAM_MODULE));
+    if config.forwarding != Forwarding::Pam {
+        if in_stack {
+            let what =
+                format!("'{}' has {PAM_MODULE}, which refuses sessions as it is set up", paths::PAM_STACK);
+            faults
+                .push(Fault::new(what, "put 'forwarding = \"pam\"' into vestibule.toml, or remove the line"));
+        }
+        return;
+    }
+    if !pam_stack::ends_in_module(&stack) {
+        let what = format!("'{}' does not end in {PAM_MODULE}: no forwards are granted", paths::PAM_STACK);
+        faults.push(Fault::new(what, format!("make 'session required {PAM_MODULE}' its last line")));
+    }
+    let skips = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        words.next().is_some_and(|kind| kind.trim_start_matches('-') == "session")
+            && words.next() == Some("sufficient")
+    };
+    if let Some(line) = stack.lines().find(|line| skips(line)) {
+        let what =
+            format!("'{}' has '{}', which ends the stack before {PAM_MODULE}", paths::PAM_STACK, line.trim());
+        faults.push(Fault::new(what, "make it 'optional' or 'required'"));
+    }
+    let asked = sshd_says();
+    for (key, wanted) in [("usepam", "yes"), ("allowtcpforwarding", "yes"), ("gatewayports", "no")] {
+        if let Ok(output) = &asked
+            && value_in(output, key) != Some(wanted)
+        {
+            let found = value_in(output, key).unwrap_or("nothing");
+            let what =
+                format!("sshd has '{key} {found}' for vestibule's login names; forwarding wants '{wanted}'");
+            let mend = format!("copy '{FORWARD_DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
+            faults.push(Fault::new(what, mend));
+        }
+    }
+}
+
+/// A value of `sshd -T`; OpenSSH 10.5 prints the names in mixed case.
+fn value_in<'a>(output: &'a str, key: &str) -> Option<&'a str> {
+    output
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find_map(|(name, value)| name.eq_ignore_ascii_case(key).then_some(value))
+}
+
+/// `sshd -T` for one of our login names, or why it fails.
+fn sshd_says() -> Result<String, Fault> {
+    let who = format!("user={},host=localhost,addr=127.0.0.1", paths::USER_SESSION);
+    match Command::new(SSHD).args(["-T", "-C", &who]).stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            let what = format!("'{SSHD} -T' fails: {}", why.trim().replace(['\r', '\n'], " "));
+            Err(Fault::new(what, "mend sshd's configuration"))
+        }
+        Err(error) => Err(Fault::new(format!("can't execute '{SSHD}': {error}"), "")),
+    }
+}
+
 /// What sshd itself says it would do with one of our login names.
 pub(super) fn sshd(faults: &mut Vec<Fault>) {
     let mend = format!("copy '{DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
     if !Path::new(SSHD).exists() {
         return faults.push(Fault::new(format!("'{SSHD}' does not exist"), "install OpenSSH's server"));
     }
-    let who = format!("user={},host=localhost,addr=127.0.0.1", paths::USER_SESSION);
-    let asked = Command::new(SSHD).args(["-T", "-C", &who]).stdin(Stdio::null()).output();
-    let output = match asked {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr);
-            let what = format!("'{SSHD} -T' fails: {}", why.trim().replace(['\r', '\n'], " "));
-            return faults.push(Fault::new(what, "mend sshd's configuration"));
-        }
-        Err(error) => return faults.push(Fault::new(format!("can't execute '{SSHD}': {error}"), "")),
+    let output = match sshd_says() {
+        Ok(output) => output,
+        Err(fault) => return faults.push(fault),
     };
-    let value = |key: &str| {
-        output
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            // OpenSSH 10.5 prints them in mixed case.
-            .find_map(|(name, value)| name.eq_ignore_ascii_case(key).then_some(value))
-    };
+    let value = |key: &str| value_in(&output, key);
     // `forcecommand` may have the shell's `exec` before the program.
     let runs = |key: &str, wanted: &str| {
         let mut words = value(key).unwrap_or_default().split(' ').filter(|word| *word != "exec");

@@ -18,13 +18,17 @@ const MAX_LEN: usize = 4096;
 
 /// Whom every login name is on the bastion. Neither is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct Identity {
+    /// The uid.
+    pub uid: u32,
+    /// The gid.
+    pub gid: u32,
 }
 
-/// Reads the file at `path`, which must be a regular file of `owner` that nobody else may write.
-pub(crate) fn read(path: &Path, owner: u32) -> Option<Identity> {
+/// Reads the file at `path`, which must be a regular file of `owner` that nobody else may write. `None` when it is not,
+/// or says anything unexpected.
+#[must_use]
+pub fn read(path: &Path, owner: u32) -> Option<Identity> {
     let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY) // std adds O_CLOEXEC

@@ -1,6 +1,6 @@
-//! How the worker and the parser talk: a message is a count of fields, each a length and that many bytes.
+//! How our own processes talk: a message is a count of fields, each a length and that many bytes.
 //!
-//! The worker is privileged and the parser may be lying, so reading a message must be too simple to get wrong.
+//! One side is privileged and the other may be lying, so reading a message must be too simple to get wrong.
 
 use std::io::{self, Read, Write};
 
@@ -13,7 +13,7 @@ const MAX_FIELD: u32 = 16 << 20;
 ///
 /// # Errors
 /// As write(2).
-pub(crate) fn send(mut to: impl Write, fields: &[&[u8]]) -> io::Result<()> {
+pub fn send(mut to: impl Write, fields: &[&[u8]]) -> io::Result<()> {
     let number = |n: usize| u32::try_from(n).map_err(io::Error::other);
     let mut message = number(fields.len())?.to_ne_bytes().to_vec();
     for field in fields {
@@ -27,7 +27,7 @@ pub(crate) fn send(mut to: impl Write, fields: &[&[u8]]) -> io::Result<()> {
 ///
 /// # Errors
 /// As read(2); `UnexpectedEof` when the other side went away, `InvalidData` for sizes out of bounds.
-pub(crate) fn receive(mut from: impl Read) -> io::Result<Vec<Vec<u8>>> {
+pub fn receive(mut from: impl Read) -> io::Result<Vec<Vec<u8>>> {
     let count = bounded(&mut from, MAX_FIELDS)?;
     (0..count)
         .map(|_| {

@@ -1,0 +1,137 @@
+//! A login that sshd has let in: which key it was, what number the session gets, and what `keys-lookup` decides.
+//!
+//! `route-session` asks for the forced command, `enter --network` before the first forward. Whoever asks has no
+//! privileges: the key's line is the client's, and the answer is another program's.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use vestibule_sys::process::poll_readable;
+
+use crate::decision::{self, Decision};
+use crate::fingerprint::Fingerprint;
+use crate::paths;
+use crate::public_key::PublicKey;
+
+/// `keys-lookup` has a deadline of its own; this is for when it is broken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A decision is some hundred bytes and a command.
+const MAX_DECISION: usize = 1 << 20;
+
+/// The key of the first `publickey TYPE BASE64` among the methods that succeeded: what sshd writes to the file of
+/// `ExposeAuthInfo`, and gives PAM as `SSH_AUTH_INFO_0` (`auth2_update_session_info` in auth2.c).
+#[must_use]
+pub fn accepted_key(info: &[u8]) -> Option<Fingerprint> {
+    info.split(|b| *b == b'\n').find_map(|line| {
+        let (key, _) = PublicKey::read(line.strip_prefix(b"publickey ")?).ok()?;
+        Some(key.fingerprint())
+    })
+}
+
+/// The client's address, of `SSH_CONNECTION` or alone.
+#[must_use]
+pub fn client_address(connection: &str) -> Option<&str> {
+    connection.split(' ').next().filter(|a| !a.is_empty())
+}
+
+/// A new number for a session: ten letters and digits, 50 random bits, easy to read out on the telephone.
+///
+/// # Errors
+/// As read(2) of `/dev/urandom`.
+pub fn session_number() -> io::Result<String> {
+    const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0_u8; 10];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let digits = random.iter().filter_map(|b| DIGITS.get(usize::from(b & 31)).copied());
+    Ok(String::from_utf8_lossy(&digits.collect::<Vec<u8>>()).into_owned())
+}
+
+/// Asks `keys-lookup` whether this key may enter (still), and where that leads.
+///
+/// # Errors
+/// Why there is no answer, for the log.
+pub fn ask(login: &OsStr, key: Fingerprint, client: Option<&str>) -> Result<Decision, String> {
+    let program = paths::KEYS_LOOKUP;
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    if let Some(address) = client {
+        command.args(["--client", address]);
+    }
+    command.arg("--decide").arg("--").arg(login).arg(key.to_string());
+    let answer = output_of(command, PATIENCE).map_err(|e| format!("'{program}': {e}"))?;
+    let decision: Decision =
+        serde_json::from_slice(&answer).map_err(|e| format!("'{program}': its answer: {e}"))?;
+    if decision.version == decision::VERSION {
+        Ok(decision)
+    } else {
+        Err(format!("keys-lookup is of another version ({})", decision.version))
+    }
+}
+
+/// What a program prints, if it ends well and in time.
+///
+/// # Errors
+/// As pipe(2), fork(2) and read(2); `TimedOut` when it took or printed too much.
+pub fn output_of(mut command: Command, limit: Duration) -> io::Result<Vec<u8>> {
+    let mut child = command.spawn()?;
+    let mut printed = Vec::new();
+    let end = Instant::now() + limit;
+    if let Some(mut stdout) = child.stdout.take() {
+        let mut chunk = [0_u8; 16 << 10];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || printed.len() > MAX_DECISION {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if poll_readable(stdout.as_fd(), left)? {
+                match stdout.read(&mut chunk)? {
+                    0 => break,
+                    n => printed.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                }
+            }
+        }
+    }
+    let status = child.wait()?;
+    if status.success() { Ok(printed) } else { Err(io::Error::other(status.to_string())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    #[test]
+    fn the_key_is_the_one_that_sshd_names() {
+        let wanted = PublicKey::read(KEY.as_bytes()).unwrap().0.fingerprint();
+        assert_eq!(accepted_key(format!("password\npublickey {KEY}\n").as_bytes()), Some(wanted));
+        for info in [
+            "",
+            "password\n",
+            "publickey\n",
+            "publickey ssh-ed25519 !!!\n",
+            "keyboard-interactive publickey x",
+        ] {
+            assert_eq!(accepted_key(info.as_bytes()), None, "{info}");
+        }
+    }
+
+    #[test]
+    fn the_address_stands_first() {
+        assert_eq!(client_address("192.0.2.1 4022 198.51.100.7 22"), Some("192.0.2.1"));
+        assert_eq!(client_address("2001:db8::1"), Some("2001:db8::1"));
+        assert_eq!(client_address(""), None);
+    }
+
+    #[test]
+    fn session_numbers_differ() {
+        let (one, other) = (session_number().unwrap(), session_number().unwrap());
+        assert!(one.len() == 10 && one != other, "{one} {other}");
+    }
+}

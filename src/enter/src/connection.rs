@@ -1,0 +1,110 @@
+//! The register of connections that `pam_vestibule` let in: one file each in `/run/vestibule/connections`, which is
+//! root's, locked while the connection lives.
+//!
+//! It binds what sshd authenticated to what may be entered: the uid that asks for a session is that of all login names,
+//! but the processes above it are not its own to choose. A session is of the connection whose sshd is above it.
+//!
+//! What a program must believe stands in the file's name, `PID.START.TARGET.ACCOUNT` (sshd's process, when it started,
+//! the target's number, the account or `-`), so that nothing is parsed. What it holds is for people.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+use vestibule::names::login::AccountName;
+use vestibule::paths;
+use vestibule::target::TargetId;
+use vestibule_sys::procfs::ProcDir;
+
+/// sshd's process is one or two above; nobody's shell stands between.
+const MAX_ABOVE: usize = 8;
+
+/// What the register says of a connection; `vestibulectl sessions` reads it.
+#[derive(Serialize)]
+pub(crate) struct Entry<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) account: Option<&'a str>,
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) client: Option<&'a str>,
+    /// Where its forwards end.
+    pub(crate) network: &'a str,
+    /// sshd's privileged process.
+    pub(crate) pid: i32,
+    /// Seconds since 1970.
+    pub(crate) started: u64,
+}
+
+/// A connection's place in the register, given up when this is dropped.
+pub(crate) struct Registered {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Registered {
+    /// Enters a connection of sshd's process `sshd`.
+    ///
+    /// # Errors
+    /// As open(2), write(2), and mkdir(2) where the directory was not there.
+    pub(crate) fn new(
+        sshd: &ProcDir,
+        target: TargetId,
+        account: Option<&AccountName>,
+        entry: &Entry<'_>,
+    ) -> io::Result<Self> {
+        match fs::DirBuilder::new().mode(0o700).create(paths::CONNECTIONS_DIR) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        let path = path(sshd, sshd.start_time()?, target, account);
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut lock =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| io::Error::from(e))?;
+        let written =
+            serde_json::to_vec(entry).map_err(io::Error::from).and_then(|json| lock.write_all(&json));
+        if let Err(e) = written {
+            let _ = fs::remove_file(&path);
+            return Err(e);
+        }
+        Ok(Registered { path, _lock: lock })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn path(process: &ProcDir, started: u64, target: TargetId, account: Option<&AccountName>) -> PathBuf {
+    let account = account.map_or("-", AccountName::as_str);
+    Path::new(paths::CONNECTIONS_DIR).join(format!("{}.{started}.{}.{account}", process.pid(), target.0))
+}
+
+/// Whether this process is below an sshd that `pam_vestibule` let in to this target, as this account.
+///
+/// # Errors
+/// As read(2) of `/proc`.
+pub(crate) fn is_below(target: TargetId, account: Option<&AccountName>) -> io::Result<bool> {
+    let above = above()?;
+    let found = above.iter().any(|(process, started)| path(process, *started, target, account).exists());
+    // A process above that ended meanwhile, and another one with its number, would show here.
+    let numbers = |above: &[(ProcDir, u64)]| above.iter().map(|(p, s)| (p.pid(), *s)).collect::<Vec<_>>();
+    Ok(found && numbers(&above) == numbers(&self::above()?))
+}
+
+/// The processes above this one, and when each started.
+fn above() -> io::Result<Vec<(ProcDir, u64)>> {
+    let mut above = Vec::new();
+    let mut parent = ProcDir::own()?.parent()?;
+    while parent > 1 && above.len() < MAX_ABOVE {
+        let process = ProcDir::open(parent)?;
+        parent = process.parent()?;
+        let started = process.start_time()?;
+        above.push((process, started));
+    }
+    Ok(above)
+}

@@ -1,0 +1,257 @@
+//! `enter --network`: for `pam_vestibule`, in sshd's privileged process, before it forks the user's.
+//!
+//! It is told who was let in, finds out where they go, and gives back the target's network namespace, open. It then
+//! stays, as the connection's [`keeper`], until the connection or the container ends. What a client or a container
+//! wrote is parsed by the `parser`, without privileges.
+//!
+//! The answer is a word, for which see the module: `into` (with the namespace, and before it perhaps `mounts`),
+//! `nowhere`, `stay`, `refused`.
+
+mod keeper;
+mod resolver;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use vestibule::config::{Config, Forwarding};
+use vestibule::exit::Exit;
+use vestibule::messages::{Refusal, shown};
+use vestibule::{paths, visit};
+use vestibule_sys::entry::ExitCode;
+use vestibule_sys::namespaces::{self, Kind};
+use vestibule_sys::process::{self, Child};
+use vestibule_sys::procfs::ProcDir;
+use vestibule_sys::syslog::{Severity, Syslog};
+use vestibule_sys::{fds, pass, pty, wire};
+
+use crate::connection::{Entry, Registered};
+use crate::container::Proven;
+use crate::parser::{Login, Parser, Way};
+use crate::refused::{OrRefuse, Refused};
+use crate::{engine, leader};
+use keeper::Kept;
+
+/// The module writes its question at once.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// A key's line is some hundred bytes; those of new algorithms, some thousand.
+const MAX_QUESTION: usize = 160 << 10;
+
+/// What the module says of a login.
+struct Question {
+    login: Vec<u8>,
+    auth_info: Vec<u8>,
+    client: String,
+    tty: String,
+}
+
+/// Where forwards of a connection end.
+enum Place {
+    /// In a container.
+    Target(Box<Proven>),
+    /// Nowhere, for this reason.
+    Nowhere(String),
+    /// On the bastion: a target that is entered by TCP, and its one address.
+    Bastion,
+}
+
+/// Leaves a child that does it: sshd is to have no child that it does not know.
+pub(crate) fn run() -> ExitCode {
+    let parent = process::parent_pid();
+    let started = (|| -> Result<(), Refused> {
+        let sshd = Child::of(parent).or_setup("pidfd_open")?;
+        let process = ProcDir::open(parent).or_setup("'/proc'")?;
+        if process::parent_pid() != parent {
+            return Err(Refused::setup("sshd went away"));
+        }
+        let socket = fds::duplicate(io::stdin().as_fd()).or_setup("dup")?;
+        fds::std_to_null().or_setup("'/dev/null'")?;
+        process::fork_child(|| serve(&sshd, &process, &socket)).or_setup("fork")?;
+        Ok(())
+    })();
+    match started {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refused) => {
+            Syslog::open("enter").line(
+                Severity::Error,
+                format_args!("network result=refused cause={:?}", shown(&refused.cause)),
+            );
+            ExitCode::from(Exit::Setup.code())
+        }
+    }
+}
+
+fn serve(sshd: &Child, process: &ProcDir, socket: &OwnedFd) -> i32 {
+    let log = Syslog::open("enter");
+    let id = visit::session_number().unwrap_or_default();
+    let kept = pty::new_session().or_setup("setsid").and_then(|()| {
+        let question = question(socket)?;
+        begin(&id, sshd, process, socket, &question, &log).inspect_err(|refused| {
+            let (code, login) = (refused.refusal.exit().code(), String::from_utf8_lossy(&question.login));
+            let severity =
+                if refused.refusal == Refusal::Setup { Severity::Error } else { Severity::Warning };
+            log.line(
+                severity,
+                format_args!(
+                    "connection={id} result=refused exit={code} login={:?} client={:?} cause={:?}",
+                    shown(&login),
+                    shown(&question.client),
+                    shown(&refused.cause)
+                ),
+            );
+        })
+    });
+    match kept {
+        Ok(kept) => keeper::keep(sshd, kept, &log),
+        Err(refused) => {
+            let line = refused.refusal.line(&id);
+            tell(socket, &[b"refused", line.trim_end().as_bytes()], None);
+            i32::from(refused.refusal.exit().code())
+        }
+    }
+}
+
+fn question(socket: &OwnedFd) -> Result<Question, Refused> {
+    if !process::poll_readable(socket.as_fd(), ASK_WITHIN).or_setup("poll")? {
+        return Err(Refused::setup("no question came"));
+    }
+    let message = pass::receive_at_most(socket.as_fd(), MAX_QUESTION).or_setup("recvmsg")?;
+    let (bytes, _) = message.ok_or_else(|| Refused::setup("no question came"))?;
+    let fields = wire::receive(&bytes[..]).or_setup("the question")?;
+    let Ok([login, auth_info, client, tty]) = <[Vec<u8>; 4]>::try_from(fields) else {
+        return Err(Refused::setup("the question: not understood"));
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Question { login, auth_info, client: text(client), tty: text(tty) })
+}
+
+fn begin(
+    id: &str,
+    sshd: &Child,
+    process: &ProcDir,
+    socket: &OwnedFd,
+    question: &Question,
+    log: &Syslog,
+) -> Result<Kept, Refused> {
+    let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
+    if config.forwarding != Forwarding::Pam {
+        return Err(Refused::setup(
+            "pam_vestibule is in sshd's stack, and the configuration lacks 'forwarding'",
+        ));
+    }
+    let (uid, gid) = crate::args::shared_ids().map_err(Refused::setup)?;
+    let mut parser = Parser::start(uid, gid, Some(socket.as_fd()))?;
+    let who = parser.login(&question.login, &question.auth_info, question.client.as_bytes())?;
+    let place = place(&config, &who, &mut parser)?;
+    parser.end();
+    let network = match &place {
+        Place::Target(_) => "target",
+        Place::Nowhere(_) => "none",
+        Place::Bastion => "bastion",
+    };
+    let account = who.account.as_ref();
+    let name = who.facts.name.as_str();
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let entry = Entry {
+        id,
+        target: name,
+        account: account.map(|a| a.as_str()),
+        fingerprint: Some(who.fingerprint.to_string()),
+        client: Some(&question.client).filter(|c| !c.is_empty()).map(String::as_str),
+        network,
+        pid: sshd.pid(),
+        started,
+    };
+    let registered =
+        Registered::new(process, who.target, account, &entry).or_setup(paths::CONNECTIONS_DIR)?;
+    let cause =
+        if let Place::Nowhere(cause) = &place { format!(" cause={:?}", shown(cause)) } else { String::new() };
+    log.line(
+        if cause.is_empty() { Severity::Info } else { Severity::Warning },
+        format_args!(
+            "connection={id} event=open login={:?} target={} account={} fingerprint={} client={:?} tty={:?} pid={} \
+             network={network}{cause}",
+            shown(&String::from_utf8_lossy(&question.login)),
+            shown(name),
+            account.map_or("-", |a| a.as_str()),
+            who.fingerprint,
+            shown(&question.client),
+            shown(&question.tty),
+            sshd.pid(),
+        ),
+    );
+    let container = match place {
+        Place::Target(container) => {
+            give(socket, &container, log, id)?;
+            Some(container.pidfd)
+        }
+        Place::Nowhere(_) => {
+            tell(socket, &[b"nowhere"], None);
+            None
+        }
+        Place::Bastion => {
+            tell(socket, &[b"stay"], None);
+            None
+        }
+    };
+    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, container })
+}
+
+/// Finds the target. One that is not there now is no reason to refuse the connection: the session says so with words
+/// and an exit code of its own, and meanwhile forwards end nowhere.
+fn place(config: &Config, who: &Login, parser: &mut Parser) -> Result<Place, Refused> {
+    let name = &who.facts.name;
+    let found = match &who.facts.way {
+        Way::TcpFixed | Way::TcpContainer { .. } => return Ok(Place::Bastion),
+        Way::Namespace(leader) => leader::find(leader, name).and_then(|pid| Proven::open(pid, None, name)),
+        Way::Docker { engine, container } | Way::DockerExec { engine, container, .. } => {
+            engine::inspect(config, engine, container, name, parser).and_then(|found| {
+                if found.pid <= 1 {
+                    let target = name.clone();
+                    return Err(Refused::new(
+                        Refusal::NotRunning { target },
+                        "the engine says it is not running",
+                    ));
+                }
+                Proven::open(found.pid, Some(&found.id), name)
+            })
+        }
+    };
+    match found {
+        Ok(container) if container.kinds.has(Kind::Net) => Ok(Place::Target(Box::new(container))),
+        Ok(_) => Ok(Place::Nowhere("the container is in the bastion's own network namespace".to_owned())),
+        Err(refused) => {
+            let remote = matches!(who.facts.way, Way::DockerExec { .. });
+            if refused.refusal == Refusal::Setup && !remote {
+                Err(refused)
+            } else {
+                Ok(Place::Nowhere(refused.cause))
+            }
+        }
+    }
+}
+
+/// Sends the container's network namespace, and the mounts in which names are looked up as it does.
+fn give(socket: &OwnedFd, container: &Proven, log: &Syslog, id: &str) -> Result<(), Refused> {
+    let network = namespaces::network_of(&container.process).or_setup("the container's network namespace")?;
+    match resolver::mounts(container) {
+        Ok(Some(mounts)) => tell(socket, &[b"mounts"], Some(&mounts)),
+        Ok(None) => {}
+        Err(e) => log.line(
+            Severity::Warning,
+            format_args!("connection={id} note=\"names are looked up as the bastion does: {e}\""),
+        ),
+    }
+    // The process behind the pidfd still lives, so what was opened of /proc/PID is that one's.
+    process::signal_pidfd(container.pidfd.as_fd(), 0).or_setup("the container's first process")?;
+    tell(socket, &[b"into"], Some(&network));
+    Ok(())
+}
+
+fn tell(socket: &OwnedFd, fields: &[&[u8]], fd: Option<&OwnedFd>) {
+    let mut message = Vec::new();
+    let _ = wire::send(&mut message, fields);
+    // A module that is gone has ended the connection.
+    let _ = pass::send(socket.as_fd(), &message, fd.map(AsFd::as_fd));
+}
