@@ -18,7 +18,7 @@ use crate::paths;
 const MAX_BYTES: u64 = 1 << 20;
 
 /// What the programs are set to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// What a login name may put before a target's name (`project-`).
     pub target_prefix: Option<String>,
@@ -30,6 +30,8 @@ pub struct Config {
     pub session: Session,
     /// The container engines of this host, by the name that targets call them.
     pub engine: BTreeMap<String, Engine>,
+    /// The sources of `refresh-keys`, by name, which alone reads what is in them.
+    pub source: BTreeMap<String, toml::Table>,
 }
 
 /// Where forwards end.
@@ -98,6 +100,7 @@ impl Default for Config {
                 engine("docker", "/run/docker.sock"),
                 engine("podman", "/run/podman/podman.sock"),
             ]),
+            source: BTreeMap::new(),
         }
     }
 }
@@ -186,6 +189,7 @@ impl Config {
             }
         }
         self.engine.extend(file.engine.unwrap_or_default());
+        self.source.extend(file.source.unwrap_or_default());
     }
 }
 
@@ -199,6 +203,7 @@ struct FileConfig {
     keys: Option<FileKeys>,
     session: Option<FileSession>,
     engine: Option<BTreeMap<String, Engine>>,
+    source: Option<BTreeMap<String, toml::Table>>,
 }
 
 #[derive(Deserialize)]

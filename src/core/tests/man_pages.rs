@@ -85,7 +85,8 @@ fn keys_of(path: &str) -> Option<Vec<String>> {
 
 /// Every key that a value can stand behind, with `NAME` for a name that is free.
 fn leaves(path: &str, found: &mut BTreeSet<String>) {
-    for key in keys_of(path).unwrap() {
+    // What stands in [source.NAME] is refresh-keys' own affair, and in its page.
+    for key in keys_of(path).unwrap().into_iter().filter(|key| key != "source") {
         let full = if path.is_empty() { key } else { format!("{path}.{key}") };
         let named = format!("{full}.NAME");
         if keys_of(&full).is_some() {

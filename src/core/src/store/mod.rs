@@ -12,6 +12,7 @@ mod list;
 mod names;
 mod open;
 mod read;
+mod refresh;
 mod rows;
 mod schema;
 mod write;
@@ -21,6 +22,7 @@ pub use error::StoreError;
 pub use list::{AccountRow, GrantLine, KeyFilter, KeyOwner, KeyRow, TargetRow};
 pub use names::NamesReport;
 pub use read::{Account, AccountKey, GrantRow, KeyFacts, Resolved, Revocation, Store, TargetKey};
+pub use refresh::{Count, Counts, Gone, Refresh, Scope, SourceRow, SourceUpdate, Stage, Staged, StagedOwner};
 pub use schema::{APPLICATION_ID, VERSION};
 pub use write::Writer;
 

@@ -111,10 +111,11 @@ const TARGET_BY_ID: &str = "SELECT id, name, driver, login_user, home, policy FR
 const ACCOUNT_BY_NAME: &str = "SELECT id, name, active, default_target FROM accounts WHERE name = ?1";
 const REVOKED: &str = "SELECT at, reason FROM revoked WHERE fingerprint = ?1";
 const KEYS: &str = "SELECT k.key_type, k.blob, k.options, k.expires, k.target_id, a.name, a.active, \
-       g.target_id IS NOT NULL, g.expires \
+       g.target_id IS NOT NULL, g.expires, k.source \
      FROM keys k LEFT JOIN accounts a ON a.id = k.account_id \
        LEFT JOIN grants g ON g.account_id = k.account_id AND g.target_id = ?2 \
      WHERE k.fingerprint = ?1 ORDER BY a.name, k.id";
+const VALID_UNTIL: &str = "SELECT valid_until FROM sources WHERE name = ?1";
 const GRANT: &str = "SELECT g.expires FROM accounts a JOIN grants g ON g.account_id = a.id AND g.target_id = ?2 \
      WHERE a.name = ?1 AND a.active = 1";
 
@@ -210,7 +211,7 @@ impl Store {
             let mut query = conn.prepare(KEYS)?;
             let mut rows = query.query((&key.0[..], target.0))?;
             while let Some(row) = rows.next()? {
-                facts.add(row, target)?;
+                facts.add(row, target, valid_until(conn, row.get_ref(9)?.as_str()?)?)?;
             }
             Ok(facts)
         })
@@ -272,9 +273,9 @@ impl Store {
 
 impl KeyFacts {
     /// Takes in a row of [`KEYS`].
-    fn add(&mut self, row: &Row<'_>, target: TargetId) -> rusqlite::Result<()> {
+    fn add(&mut self, row: &Row<'_>, target: TargetId, valid: Option<i64>) -> rusqlite::Result<()> {
         let public_key = public_key(row)?;
-        let (options, expires) = (row.get(2)?, row.get(3)?);
+        let (options, expires) = (row.get(2)?, earlier(row.get(3)?, valid));
         let Some(account) = row.get::<_, Option<String>>(5)? else {
             if row.get::<_, Option<i64>>(4)? == Some(target.0) {
                 self.target_keys.push(TargetKey { public_key, options, expires });
@@ -289,6 +290,19 @@ impl KeyFacts {
         self.accounts.push(AccountKey { account, active, public_key, options, expires, grant });
         Ok(())
     }
+}
+
+/// Until when the keys of a source count; for ever those of the administrator.
+fn valid_until(conn: &Connection, source: &str) -> rusqlite::Result<Option<i64>> {
+    if source == "local" {
+        return Ok(None);
+    }
+    let found = conn.prepare(VALID_UNTIL)?.query_row([source], |row| row.get(0)).optional()?;
+    Ok(found.flatten())
+}
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
 }
 
 /// `TYPE BASE64` of a row's first two columns.

@@ -9,12 +9,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub const APPLICATION_ID: i32 = 0x7673_7462;
 
 /// `PRAGMA user_version` of the stores that this program reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file.
 ///
 /// Steps that were released are never changed: a new version is a new step.
-pub(super) const STEPS: [&str; VERSION as usize] = [V1];
+pub(super) const STEPS: [&str; VERSION as usize] = [V1, V2];
 
 /// Times are seconds since 1970 (UTC). `source` says who keeps the row: `local` is the administrator, other words are
 /// hubs. AUTOINCREMENT: a number is never used again, so a session can't land in another target than it asked for.
@@ -80,6 +80,18 @@ CREATE TABLE revoked(
   fingerprint BLOB PRIMARY KEY CHECK(length(fingerprint) = 32),
   at INTEGER NOT NULL,
   reason TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Sources of rows besides the administrator. The keys of one count until `valid_until`.
+const V2: &str = "
+CREATE TABLE sources(
+  name TEXT PRIMARY KEY,
+  cursor TEXT,
+  tried INTEGER NOT NULL,
+  succeeded INTEGER,
+  valid_until INTEGER,
+  failure TEXT
 ) STRICT, WITHOUT ROWID;
 ";
 

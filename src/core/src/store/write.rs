@@ -19,10 +19,11 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use vestibule_names::index::IndexWriter;
 
 use super::beside;
-use super::change::Changes;
+use super::change::{ChangeError, Changes};
 use super::error::StoreError;
 use super::guard::Writing;
 use super::names::{self, NamesReport};
+use super::refresh::{Counts, Refresh, SourceUpdate, Staged};
 use super::schema::{self, APPLICATION_ID, STEPS, VERSION};
 
 /// How long a writer waits for another.
@@ -118,6 +119,52 @@ impl Writer {
                 pending.remove_fresh();
                 Err(error)
             }
+        }
+    }
+
+    /// Takes a source's staged answer over, all of it or nothing. With `dry`, nothing, but the counts are those of all.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; [`Shrinks`](ChangeError::Shrinks) when the answer lacks too much.
+    pub fn refresh(
+        &mut self,
+        staged: &Staged,
+        refresh: &Refresh<'_>,
+        update: SourceUpdate<'_>,
+        dry: bool,
+        problems: &mut dyn FnMut(&str, String),
+    ) -> Result<Counts, ChangeError> {
+        /// Ends a transaction without a change.
+        enum Stop {
+            Dry(Counts),
+            Fault(ChangeError),
+        }
+        impl From<StoreError> for Stop {
+            fn from(error: StoreError) -> Self {
+                Stop::Fault(error.into())
+            }
+        }
+        let sqlite = |path: &Path| {
+            let path = path.to_owned();
+            move |error| StoreError::of(&path, error)
+        };
+        let stage = staged.path.to_string_lossy();
+        self.conn.execute("ATTACH ?1 AS stage", [&stage]).map_err(sqlite(&staged.path))?;
+        // Pages of an import: 32 MiB instead of 2.
+        self.conn.execute_batch("PRAGMA main.cache_size = -32768").map_err(sqlite(&self.path))?;
+        let done = self.change(|changes| {
+            let counts = changes.refresh(refresh, problems).map_err(Stop::Fault)?;
+            if dry {
+                return Err(Stop::Dry(counts));
+            }
+            changes.note_source(refresh.source, update).map_err(Stop::Fault)?;
+            Ok(counts)
+        });
+        self.conn.flush_prepared_statement_cache();
+        self.conn.execute_batch("DETACH stage").map_err(sqlite(&staged.path))?;
+        match done {
+            Ok(counts) | Err(Stop::Dry(counts)) => Ok(counts),
+            Err(Stop::Fault(fault)) => Err(fault),
         }
     }
 

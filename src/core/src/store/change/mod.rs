@@ -43,6 +43,16 @@ pub enum ChangeError {
         /// Which.
         name: String,
     },
+    /// A refresh would remove suspiciously much.
+    #[error("{removed} of {of} {what} would be removed, which is more than may go at once")]
+    Shrinks {
+        /// `accounts`, `keys`, ...
+        what: &'static str,
+        /// How many would go.
+        removed: u64,
+        /// How many the source has.
+        of: u64,
+    },
     /// Another target has the name.
     #[error("the name '{name}' is target '{of}' already")]
     NameTaken {
@@ -56,7 +66,7 @@ pub enum ChangeError {
 /// An open transaction of a [`Writer`](super::Writer).
 #[derive(Debug)]
 pub struct Changes<'a> {
-    tx: &'a Transaction<'a>,
+    pub(super) tx: &'a Transaction<'a>,
     path: &'a Path,
     now: i64,
     pending: Pending,
@@ -145,12 +155,16 @@ impl<'a> Changes<'a> {
     }
 
     pub(super) fn one<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<Option<T>, StoreError> {
-        self.tx.query_row(sql, params, |row| row.get(0)).optional().map_err(|error| self.sqlite(error))
+        let found = self
+            .tx
+            .prepare_cached(sql)
+            .and_then(|mut query| query.query_row(params, |row| row.get(0)).optional());
+        found.map_err(|error| self.sqlite(error))
     }
 
     /// The first column of every row.
     pub(super) fn column<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<Vec<T>, StoreError> {
-        let all = self.tx.prepare(sql).and_then(|mut query| {
+        let all = self.tx.prepare_cached(sql).and_then(|mut query| {
             let rows = query.query_map(params, |row| row.get(0))?;
             rows.collect()
         });
@@ -159,10 +173,11 @@ impl<'a> Changes<'a> {
 
     /// The number of rows that changed.
     pub(super) fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
-        self.tx.execute(sql, params).map_err(|error| self.sqlite(error))
+        let done = self.tx.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
+        done.map_err(|error| self.sqlite(error))
     }
 
-    fn sqlite(&self, error: rusqlite::Error) -> StoreError {
+    pub(super) fn sqlite(&self, error: rusqlite::Error) -> StoreError {
         StoreError::of(self.path, error)
     }
 

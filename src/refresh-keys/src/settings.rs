@@ -1,0 +1,267 @@
+//! A source's table of the configuration, `[source.NAME]`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use vestibule::config::Config;
+use vestibule::target::{Driver, Leader, TcpAddress};
+
+/// What all sources have, and what one kind has.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) common: Common,
+    pub(crate) kind: Kind,
+}
+
+/// What a source of any kind may be set to.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Common {
+    /// Seconds after which its keys cease to count unless it answers; they count for ever without.
+    pub(crate) max_stale: Option<i64>,
+    /// The share of its rows of a kind that one refresh may remove.
+    pub(crate) max_shrink: f64,
+    /// Its keys and grants may be about accounts and targets of other sources.
+    pub(crate) others: bool,
+    /// Which targets it may name.
+    pub(crate) allow: Allow,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Common { max_stale: None, max_shrink: 0.3, others: false, allow: Allow::default() }
+    }
+}
+
+/// Where rows come from.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum Kind {
+    /// A tree of files.
+    Directory {
+        /// Absolute.
+        path: PathBuf,
+    },
+    /// Statements for a database of SQLite.
+    Sqlite {
+        /// The database; absolute.
+        path: PathBuf,
+        /// A statement for each kind of row.
+        #[serde(flatten)]
+        queries: Queries,
+    },
+}
+
+/// A statement for each kind of row; a source needs not have all.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Queries {
+    pub(crate) accounts: Option<String>,
+    pub(crate) keys: Option<String>,
+    pub(crate) targets: Option<String>,
+    pub(crate) grants: Option<String>,
+}
+
+/// Which targets a source may name: whoever writes the store decides where sessions go, so what a hub may say stands in
+/// root's configuration. Patterns have `*` for any characters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Allow {
+    /// Engines whose containers it may name.
+    pub(crate) engines: Vec<String>,
+    /// Patterns of their names.
+    pub(crate) containers: Vec<String>,
+    /// Patterns of users that one may be inside.
+    pub(crate) users: Vec<String>,
+    /// Directories that homes lie below.
+    pub(crate) homes: Vec<PathBuf>,
+    /// Patterns of `HOST:PORT` for targets of the driver `tcp`.
+    pub(crate) addresses: Vec<String>,
+    /// Patterns of machined's names, LXC's names, control groups and pid files for the driver `namespace`, written
+    /// `machine:NAME`, `lxc:NAME`, `cgroup:PATH` and `pid_file:PATH`.
+    pub(crate) leaders: Vec<String>,
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Allow {
+            engines: vec!["docker".to_owned()],
+            containers: vec!["*".to_owned()],
+            users: vec!["*".to_owned()],
+            homes: Vec::new(),
+            addresses: Vec::new(),
+            leaders: Vec::new(),
+        }
+    }
+}
+
+impl Allow {
+    /// Whether a source may name such a target.
+    ///
+    /// # Errors
+    /// What is not allowed, and where it is.
+    pub(crate) fn check(&self, driver: &Driver, user: &str, home: Option<&str>) -> Result<(), String> {
+        let need = |patterns: &[String], what: &str, list: &str| {
+            let fits = patterns.iter().any(|pattern| matches(pattern, what));
+            if fits {
+                Ok(())
+            } else {
+                Err(format!("'{what}' is not among the '{list}' that this source may name"))
+            }
+        };
+        let engine = |engine: &String, container: &String| {
+            need(&self.engines, engine, "allow.engines")?;
+            need(&self.containers, container, "allow.containers")
+        };
+        match driver {
+            Driver::Docker { engine: name, container, .. } => engine(name, container)?,
+            Driver::Namespace { leader } => {
+                let leader = match leader {
+                    Leader::PidFile(path) => format!("pid_file:{path}"),
+                    Leader::Machine(name) => format!("machine:{name}"),
+                    Leader::Lxc(name) => format!("lxc:{name}"),
+                    Leader::Cgroup(path) => format!("cgroup:{path}"),
+                };
+                if leader.split('/').any(|part| part == "..") {
+                    return Err("a path with '..'".to_owned());
+                }
+                need(&self.leaders, &leader, "allow.leaders")?;
+            }
+            Driver::Tcp { address: TcpAddress::Fixed { host, port } } => {
+                need(&self.addresses, &format!("{host}:{port}"), "allow.addresses")?;
+            }
+            Driver::Tcp { address: TcpAddress::Container { engine: name, container, .. } } => {
+                engine(name, container)?;
+            }
+        }
+        need(&self.users, user, "allow.users")?;
+        let Some(home) = home.map(std::path::Path::new) else { return Ok(()) };
+        let straight = home.components().all(|part| part != std::path::Component::ParentDir);
+        if straight && self.homes.iter().any(|root| home.starts_with(root) && home != root) {
+            return Ok(());
+        }
+        Err(format!("the home '{}' is not below one of 'allow.homes'", home.display()))
+    }
+}
+
+/// Whether a text fits a pattern with `*`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        let Some((_, after)) = text.split_once(part) else { return false };
+        text = after;
+    }
+    true
+}
+
+/// The sources of the configuration, or those of them that are `wanted`, in the order of their names.
+pub(crate) fn sources(config: &Config, wanted: &[String]) -> anyhow::Result<Vec<Source>> {
+    if let Some(name) = wanted.iter().find(|name| !config.source.contains_key(*name)) {
+        bail!("there is no source '{name}' in the configuration");
+    }
+    config
+        .source
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.contains(name))
+        .map(|(name, table)| source(name, table).with_context(|| format!("configuration: [source.{name}]")))
+        .collect()
+}
+
+const COMMON: [&str; 4] = ["max_stale", "max_shrink", "others", "allow"];
+
+fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
+    let well = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(well) || name == "local" {
+        bail!("want a name of a-z, 0-9, '-' and '_', at most 32, that is not 'local'");
+    }
+    let (common, own): (toml::Table, toml::Table) =
+        table.clone().into_iter().partition(|(key, _)| COMMON.contains(&key.as_str()));
+    let common: Common = common.try_into()?;
+    if !(0.0..=1.0).contains(&common.max_shrink) {
+        bail!("max_shrink: want a share, 0.0 to 1.0");
+    }
+    if common.max_stale.is_some_and(|seconds| !(60..=31_536_000).contains(&seconds)) {
+        bail!("max_stale: want 60 to 31536000 seconds");
+    }
+    Ok(Source { name: name.to_owned(), common, kind: own.try_into()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let table = [
+            ("*", "", true),
+            ("*", "any", true),
+            ("lab", "lab", true),
+            ("lab", "labs", false),
+            ("lab-*", "lab-", true),
+            ("lab-*", "other-lab-1", false),
+            ("*-lab", "a-lab", true),
+            ("*-lab", "a-lab-b", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("ab*ba", "aba", false),
+        ];
+        for (pattern, text, want) in table {
+            assert_eq!(matches(pattern, text), want, "{pattern} {text}");
+        }
+    }
+
+    fn allow(text: &str) -> Allow {
+        toml::from_str(text).unwrap()
+    }
+
+    fn driver(json: &str) -> Driver {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_source_names_docker_containers_and_nothing_else_unless_it_may() {
+        let docker = driver(r#"{"driver":"docker","container":"lab-1"}"#);
+        let podman = driver(r#"{"driver":"docker","engine":"podman","container":"lab-1"}"#);
+        let pid = driver(r#"{"driver":"namespace","leader":{"pid_file":"/run/x.pid"}}"#);
+        let up = driver(r#"{"driver":"namespace","leader":{"cgroup":"/labs/../system.slice"}}"#);
+        let tcp = driver(r#"{"driver":"tcp","address":{"fixed":{"host":"127.0.0.1","port":22}}}"#);
+        let none = Allow::default();
+        assert!(none.check(&docker, "ada", None).is_ok());
+        for (driver, home) in [(&podman, None), (&pid, None), (&tcp, None), (&docker, Some("/srv/homes/ada"))]
+        {
+            assert!(none.check(driver, "ada", home).is_err(), "{driver:?}");
+        }
+        let some = allow(
+            "containers = ['lab-*']\nusers = ['ada']\nhomes = ['/srv/homes']\nleaders = ['cgroup:/labs/*']\naddresses = ['10.1.*:22']",
+        );
+        assert!(some.check(&docker, "ada", Some("/srv/homes/ada")).is_ok());
+        assert!(some.check(&docker, "root", None).is_err());
+        for home in ["/srv/homes", "/srv/homes/../../root", "/srv/homesick/ada", "/etc"] {
+            assert!(some.check(&docker, "ada", Some(home)).is_err(), "{home}");
+        }
+        assert!(some.check(&up, "ada", None).is_err());
+        assert!(some.check(&tcp, "ada", None).is_err());
+    }
+
+    #[test]
+    fn what_nobody_knows_is_a_fault() {
+        let table = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+        assert!(source("hr", &table("kind = 'directory'\npath = '/srv/hr'\nmax_stale = 3600")).is_ok());
+        for bad in [
+            "kind = 'ldap'",
+            "path = '/srv/hr'",
+            "kind = 'directory'\npath = '/srv/hr'\npaht = 1",
+            "kind = 'directory'\npath = '/srv/hr'\nmax_shrink = 2.0",
+            "kind = 'directory'\npath = '/srv/hr'\nallow = { everything = true }",
+        ] {
+            assert!(source("hr", &table(bad)).is_err(), "{bad}");
+        }
+        assert!(source("local", &table("kind = 'directory'\npath = '/srv/hr'")).is_err());
+    }
+}
