@@ -36,6 +36,8 @@ needed='
     mmdebstrap mmdebstrap
     rsync rsync
     git git
+    sshfs sshfs
+    /usr/lib/python3/dist-packages/asyncssh python3-asyncssh
 '
 
 present() {

@@ -62,8 +62,8 @@ impl Filter {
 /// The filters of process `pid`, the first loaded first. The process is stopped for some microseconds.
 ///
 /// # Errors
-/// `EPERM` when it may not be traced or somebody else traces it; `ETIMEDOUT` when it does not stop within `limit`, as
-/// a frozen or uninterruptible process does; `EMEDIUMTYPE` or `EIO` when the kernel does not keep filters for reading.
+/// `EPERM` when it may not be traced or somebody else goes on tracing it; `ETIMEDOUT` when it does not stop within
+/// `limit`, as a frozen or uninterruptible process does; `EMEDIUMTYPE` or `EIO` when the kernel does not keep filters for reading.
 pub fn filters_of(pid: i32, limit: Duration) -> io::Result<Vec<Filter>> {
     let traced = Traced::stop(pid, limit)?;
     let mut filters = Vec::new();
@@ -86,10 +86,10 @@ struct Traced {
 
 impl Traced {
     fn stop(pid: i32, limit: Duration) -> io::Result<Self> {
-        ptrace(libc::PTRACE_SEIZE, pid, 0, std::ptr::null_mut())?;
+        let end = Instant::now() + limit;
+        seize(pid, end)?;
         let mut traced = Traced { pid, signal: 0 };
         ptrace(libc::PTRACE_INTERRUPT, pid, 0, std::ptr::null_mut())?;
-        let end = Instant::now() + limit;
         let mut pause = Duration::from_micros(5);
         loop {
             let mut status = 0;
@@ -126,6 +126,31 @@ impl Drop for Traced {
         let signal = std::ptr::without_provenance_mut(usize::try_from(self.signal).unwrap_or(0));
         let _ = ptrace(libc::PTRACE_DETACH, self.pid, 0, signal);
     }
+}
+
+/// Becomes the tracer. A process has one at a time, and sessions that begin in the same moment take turns.
+fn seize(pid: i32, end: Instant) -> io::Result<()> {
+    let mut untraced = 0;
+    loop {
+        match ptrace(libc::PTRACE_SEIZE, pid, 0, std::ptr::null_mut()) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.raw_os_error() != Some(libc::EPERM) || Instant::now() >= end => return Err(e),
+            // Without a tracer it is forbidden, or the other one was done just now.
+            Err(e) if !is_traced(pid) => {
+                untraced += 1;
+                if untraced == 10 {
+                    return Err(e);
+                }
+            }
+            Err(_) => untraced = 0,
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+fn is_traced(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().filter_map(|line| line.strip_prefix("TracerPid:")).any(|tracer| tracer.trim() != "0")
 }
 
 fn ptrace(
@@ -244,6 +269,33 @@ mod tests {
             Ended::Signalled(libc::SIGSYS)
         );
         assert_eq!(ends(|| crate::process::pipe().map_or(1, |_| 0)), Ended::Signalled(libc::SIGSYS));
+    }
+
+    #[test]
+    fn many_may_read_the_filters_of_one_process_at_once() {
+        let (reader, writer) = crate::process::pipe().unwrap();
+        let child = fork_for_test(|| {
+            let allow = Instruction { code: RETURN_CONSTANT, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
+            load(&Filter { program: vec![allow] }, false).unwrap();
+            let _ = nix::unistd::write(&writer, b"x");
+            std::thread::sleep(Duration::from_secs(60));
+            0
+        });
+        nix::unistd::read(&reader, &mut [0]).unwrap();
+        let pid = child.pid();
+        let many: Vec<_> = (0..8)
+            .map(|_| {
+                fork_for_test(move || {
+                    let failed =
+                        (0..200).filter(|_| filters_of(pid, Duration::from_secs(10)).is_err()).count();
+                    i32::try_from(failed.min(100)).unwrap()
+                })
+            })
+            .collect();
+        let ended: Vec<_> = many.iter().map(|one| one.wait().unwrap()).collect();
+        child.signal(libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+        assert_eq!(ended, vec![Ended::Exited(0); 8]);
     }
 
     #[test]
