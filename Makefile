@@ -25,7 +25,7 @@ pam_module  := $(target_dir)/$(PROFILE)/libpam_vestibule.so
 # Owners, setuid and capabilities: by default only where the files go to their final place.
 STAGE_OWNERS ?= $(if $(DESTDIR),0,$(if $(filter 0,$(shell id -u)),1,0))
 
-.PHONY: build install demo test lint unit bats bench clean
+.PHONY: build install packages demo test lint unit bats bench clean
 
 # The programs carry their C library with them: they start faster, and depend on nothing that a package upgrade may swap
 # underneath a login. The NSS and PAM modules live in other programs and must share theirs.
@@ -49,12 +49,20 @@ install:
 	set -e; for page in $(wildcard man/*.[1-9]); do \
 		install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
 	done
+	if [ -e $(libexecdir)/refresh-keys ]; then \
+		install -d $(DESTDIR)$(PREFIX)/lib/systemd/system && \
+		install -m 0644 packaging/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/; \
+	fi
 ifeq ($(STAGE_OWNERS),1)
 	getent group vestibule >/dev/null || groupadd --system vestibule
 	chown root:vestibule $(libexecdir)/keys-lookup $(libexecdir)/enter
 	chmod 4750 $(libexecdir)/enter
 	setcap cap_dac_read_search=p $(libexecdir)/keys-lookup
 endif
+
+# Debian packages and RPMs of what was built, in $(target_dir)/packages. For a release: PROFILE=shipping.
+packages: build
+	PROFILE=$(PROFILE) packaging/make-packages $(target_dir)/packages
 
 demo:
 	tests/demo.sh

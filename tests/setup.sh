@@ -38,6 +38,9 @@ needed='
     git git
     sshfs sshfs
     /usr/lib/python3/dist-packages/asyncssh python3-asyncssh
+    rpmbuild rpm
+    lintian lintian
+    rpmlint rpmlint
 '
 
 present() {

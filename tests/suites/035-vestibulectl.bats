@@ -47,35 +47,35 @@ teardown() { show_logs_on_failure; }
     mv /etc/nsswitch.conf.good /etc/nsswitch.conf
 }
 
-@test "check finds nothing wrong with a fresh installation" {
-    run_ok vestibulectl check
+@test "doctor finds nothing wrong with a fresh installation" {
+    run_ok vestibulectl doctor
     is 'no faults' "$output"
-    run_ok vestibulectl check --json
+    run_ok vestibulectl doctor --json
     is '[]' "$output"
 }
 
-@test "check finds what was changed, and --mend mends it" {
+@test "doctor finds what was changed, and --mend mends it" {
     chmod 0666 /var/lib/vestibule/store.db
     chown root /var/lib/vestibule/store.db-wal
     echo 'uid = 0' >/etc/vestibule/nss.conf
     echo rubbish >/var/lib/vestibule/names.idx
-    run_rc 1 vestibulectl check
+    run_rc 1 vestibulectl doctor
     matches "store.db' has mode 0666" "$output"
     matches "store.db-wal' has mode 0640, owner 0" "$output"
     matches "nss.conf' does not have the ids" "$output"
     matches 'index of login names' "$output"
-    run_ok vestibulectl check --mend
+    run_ok vestibulectl doctor --mend
     is 'no faults' "$output"
     run_ok ssh_as alice+lab hostname
 }
 
-@test "check finds faults of the set-up that only an administrator can mend" {
+@test "doctor finds faults of the set-up that only an administrator can mend" {
     sed -i.good 's/^passwd:.*/passwd: vestibule files/' /etc/nsswitch.conf
     mv /etc/ssh/sshd_config.d/10-vestibule.conf /run/drop-in
     setcap -r /usr/libexec/vestibule/keys-lookup
     echo 'workshop:x:4242:4242::/:/bin/sh' >>/etc/passwd
     sqlite3 /var/lib/vestibule/store.db "INSERT INTO target_names SELECT 'workshop', id FROM targets WHERE name = 'lab'"
-    run_rc 1 vestibulectl check
+    run_rc 1 vestibulectl doctor
     matches "before the host's own users" "$output"
     matches "sshd does not have vestibule's drop-in" "$output"
     matches 'lacks the capability cap_dac_read_search=p' "$output"
@@ -85,7 +85,7 @@ teardown() { show_logs_on_failure; }
     setcap cap_dac_read_search=p /usr/libexec/vestibule/keys-lookup
     sed -i '/^workshop:/d' /etc/passwd
     sqlite3 /var/lib/vestibule/store.db "DELETE FROM target_names WHERE name = 'workshop'"
-    run_ok vestibulectl check --mend
+    run_ok vestibulectl doctor --mend
     is 'no faults' "$output"
 }
 

@@ -30,8 +30,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Make users, directories, the store and its index; safe to run again
     Init,
-    /// Look for faults in configuration, store, index, permissions and set-up
-    Check {
+    /// Look for everything that is known to keep logins from working, and say how it is mended
+    #[command(alias = "check")]
+    Doctor {
         /// Mend the index of login names and the permissions
         #[arg(long)]
         mend: bool,

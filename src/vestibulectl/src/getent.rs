@@ -39,6 +39,11 @@ pub(crate) fn user(name: &str) -> anyhow::Result<Option<User>> {
     }
 }
 
+/// The uid of a user as the whole line of nsswitch.conf knows it: what sshd is told.
+pub(crate) fn any_user(name: &str) -> anyhow::Result<Option<u32>> {
+    Ok(ask(&["passwd", name])?.and_then(|fields| fields.get(2)?.parse().ok()))
+}
+
 /// The number and the members of a group of the host's own files.
 pub(crate) fn group(name: &str) -> anyhow::Result<Option<(u32, Vec<String>)>> {
     let Some(fields) = ask(&["-s", "files", "group", name])? else { return Ok(None) };

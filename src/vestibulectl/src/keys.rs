@@ -1,7 +1,6 @@
 //! `vestibulectl key`.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -18,7 +17,7 @@ use crate::args::KeyCommand;
 use crate::grants::find_target;
 use crate::output::{Output, Shown, remark, say, text};
 use crate::paste::{self, Pasted};
-use crate::place::Ready;
+use crate::place::{Ready, open_as_caller};
 use crate::when;
 
 pub(crate) fn run(ready: &Ready, command: KeyCommand) -> anyhow::Result<ExitCode> {
@@ -84,7 +83,7 @@ pub(crate) fn read_file(file: &Path) -> anyhow::Result<Vec<Pasted>> {
     let bytes = if file == Path::new("-") {
         read(&mut io::stdin())
     } else {
-        File::open(file).and_then(|mut file| read(&mut file))
+        open_as_caller(file).and_then(|mut file| read(&mut file))
     };
     let bytes = bytes.with_context(|| format!("key file {shown}"))?;
     if bytes.len() as u64 > paste::MAX_BYTES {

@@ -1,6 +1,6 @@
 //! Directories and files of an installation: whose they are, and what their modes must be.
 //!
-//! `init` makes them so, `check` says where they are not. packaging/tmpfiles.d says the same of the directories.
+//! `init` makes them so, `doctor` says where they are not. packaging/tmpfiles.d says the same of the directories.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;

@@ -3,12 +3,14 @@
 //! The store lies in a directory of a less privileged user. Root does not write there: what root's `vestibulectl` does
 //! with the store, it does as the owner of that directory. ([`as_owner`])
 
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, geteuid, setegid, seteuid, setgroups};
+use nix::unistd::{Gid, Uid, geteuid, getuid, setegid, seteuid, setgroups};
 use vestibule::config::Config;
 use vestibule::paths;
 use vestibule::store::{Store, Writer};
@@ -94,6 +96,19 @@ pub(crate) fn as_owner<T>(uid: u32, gid: u32, act: impl FnOnce() -> anyhow::Resu
     umask(old_mask);
     seteuid(Uid::from_raw(0)).and_then(|()| setegid(Gid::from_raw(0))).context("can't become root again")?;
     done
+}
+
+/// Opens a file that the caller named, as the caller: root's key files need not be for the owner of the store to read.
+/// What is read from it is judged as the owner again.
+pub(crate) fn open_as_caller(path: &Path) -> io::Result<File> {
+    let (caller, now) = (getuid(), geteuid());
+    if !caller.is_root() || now.is_root() {
+        return File::open(path);
+    }
+    seteuid(caller)?;
+    let opened = File::open(path);
+    seteuid(now)?;
+    opened
 }
 
 fn become_owner(uid: u32, gid: u32) -> nix::Result<()> {

@@ -18,7 +18,7 @@ pub enum StoreError {
     },
     /// The caller may not open it.
     #[error(
-        "the store '{}' may not be opened by this user; members of its group may, and 'vestibulectl check' shows what is wrong",
+        "the store '{}' may not be opened by this user; members of its group may, and 'vestibulectl doctor' shows what is wrong",
         .path.display()
     )]
     Denied {

@@ -1,4 +1,7 @@
-//! `vestibulectl check`: is everything as it must be? Each fault is one line, with the mend.
+//! `vestibulectl doctor`: is everything as it must be? Each fault says what was seen, how it is mended, and why it matters.
+//!
+//! `setup.rs` looks at what vestibule itself installs and needs, `server.rs` at the rest of sshd's configuration, `host.rs`
+//! at the host around it. Nothing is changed unless `--mend` is given.
 
 use std::fs;
 use std::process::ExitCode;
@@ -16,7 +19,11 @@ use crate::layout::{self, Identities};
 use crate::output::{Output, Shown};
 use crate::place::{Place, as_owner};
 
+mod host;
+mod server;
 pub(crate) mod setup;
+
+use host::Seen;
 
 /// Something that is not as it must be.
 #[derive(Debug, Serialize)]
@@ -25,15 +32,21 @@ pub(crate) struct Fault {
     pub(crate) what: String,
     /// What to do; may be empty where `what` says it.
     pub(crate) mend: String,
+    /// What comes of it; empty where that is plain.
+    pub(crate) why: &'static str,
 }
 
 impl Fault {
     pub(crate) fn new(what: impl Into<String>, mend: impl Into<String>) -> Fault {
-        Fault { what: what.into(), mend: mend.into() }
+        Fault { what: what.into(), mend: mend.into(), why: "" }
+    }
+
+    pub(crate) fn why(self, why: &'static str) -> Fault {
+        Fault { why, ..self }
     }
 }
 
-const MEND: &str = "run 'vestibulectl check --mend'";
+const MEND: &str = "run 'vestibulectl doctor --mend'";
 
 pub(crate) fn run(place: &Place, mend: bool, json: bool) -> anyhow::Result<ExitCode> {
     let mut faults = Vec::new();
@@ -52,6 +65,9 @@ pub(crate) fn run(place: &Place, mend: bool, json: bool) -> anyhow::Result<ExitC
             let separator = if fault.mend.is_empty() { "" } else { "; " };
             let _ =
                 out.line(format_args!("fault: {}{separator}{}", Shown(fault.what.as_bytes()), fault.mend));
+            if !fault.why.is_empty() {
+                let _ = out.line(format_args!("       {}", fault.why));
+            }
         }
         let _ = match faults.len() {
             0 => out.line(format_args!("no faults")),
@@ -77,7 +93,7 @@ fn check(place: &Place, faults: &mut Vec<Fault>) {
         }
     };
     if !place.is_real {
-        return store(place, &config, faults);
+        return store(place, &config, &mut Seen::default(), faults);
     }
     if !geteuid().is_root() {
         faults.push(Fault::new("not run as root: much can't be looked at", "run it as root"));
@@ -99,20 +115,30 @@ fn check(place: &Place, faults: &mut Vec<Fault>) {
                 ));
             }
             setup::programs(who, faults);
+            host::safe_path(faults);
+            host::mounts(faults);
+            host::run_as(faults);
+            let mut seen = Seen::default();
             let checked = as_owner(who.refresh.uid, who.session.gid, || {
-                store(place, &config, faults);
+                store(place, &config, &mut seen, faults);
                 Ok(())
             });
             faults.extend(checked.err().map(|error| Fault::new(format!("{error:#}"), "")));
+            host::trial(who, &seen, faults);
+            host::engines(&config, &seen, faults);
         }
     }
     setup::nsswitch(faults);
     setup::sshd(faults);
     setup::forwarding(&config, faults);
+    server::version(faults);
+    host::nologin(faults);
+    host::room_and_clock(faults);
+    host::denials(faults);
 }
 
 /// The store's file, its index, and what is in it.
-fn store(place: &Place, config: &Config, faults: &mut Vec<Fault>) {
+fn store(place: &Place, config: &Config, seen: &mut Seen, faults: &mut Vec<Fault>) {
     let prefix = config.target_prefix.as_deref();
     let writer = match Writer::open(&place.store, &place.index, prefix) {
         Ok(writer) => writer,
@@ -155,12 +181,12 @@ fn store(place: &Place, config: &Config, faults: &mut Vec<Fault>) {
     }
     drop(writer);
     match Store::open_read(&place.store) {
-        Ok(store) => contents(&store, config, faults),
+        Ok(store) => contents(&store, config, seen, faults),
         Err(error) => faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "")),
     }
 }
 
-fn contents(store: &Store, config: &Config, faults: &mut Vec<Fault>) {
+fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fault>) {
     let listed = store.targets(None, |row| {
         match row {
             Err(error) => {
@@ -172,6 +198,8 @@ fn contents(store: &Store, config: &Config, faults: &mut Vec<Fault>) {
                     | Driver::Tcp { address: TcpAddress::Container { engine, .. } } => Some(engine),
                     _ => None,
                 };
+                seen.engines.extend(engine.cloned());
+                seen.login.get_or_insert_with(|| row.target.name.to_string());
                 if let Some(engine) = engine.filter(|engine| !config.engine.contains_key(*engine)) {
                     let what = format!(
                         "target '{}' is of the engine '{engine}', which is not configured",

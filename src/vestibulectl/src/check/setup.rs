@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use vestibule::config::{Config, Forwarding};
 use vestibule::{pam_stack, paths};
 
-use super::{Fault, MEND};
+use super::{Fault, MEND, server};
 use crate::getent;
 use crate::layout::{self, Identities};
 
@@ -16,8 +16,8 @@ const NSSWITCH: &str = "/etc/nsswitch.conf";
 const DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/10-vestibule.conf";
 const FORWARD_DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/05-vestibule-forward.conf";
 const PAM_MODULE: &str = "pam_vestibule.so";
-const SSHD_CONFIG_DIR: &str = "/etc/ssh/sshd_config.d";
-const SSHD: &str = "/usr/sbin/sshd";
+pub(super) const SSHD_CONFIG_DIR: &str = "/etc/ssh/sshd_config.d";
+pub(super) const SSHD: &str = "/usr/sbin/sshd";
 const GETCAP: &str = "/usr/sbin/getcap";
 
 /// What an administrator has to do after `init`, with what is done already left out.
@@ -200,7 +200,7 @@ fn sshd_says() -> Result<String, Fault> {
 
 /// What sshd itself says it would do with one of our login names.
 pub(super) fn sshd(faults: &mut Vec<Fault>) {
-    let mend = format!("copy '{DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
+    let mend = format!("install vestibule-sshd, or copy '{DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
     if !Path::new(SSHD).exists() {
         return faults.push(Fault::new(format!("'{SSHD}' does not exist"), "install OpenSSH's server"));
     }
@@ -208,6 +208,7 @@ pub(super) fn sshd(faults: &mut Vec<Fault>) {
         Ok(output) => output,
         Err(fault) => return faults.push(fault),
     };
+    server::shut_out(&output, faults);
     let value = |key: &str| value_in(&output, key);
     // `forcecommand` may have the shell's `exec` before the program.
     let runs = |key: &str, wanted: &str| {
@@ -216,6 +217,9 @@ pub(super) fn sshd(faults: &mut Vec<Fault>) {
     };
     let is = |key: &str, wanted: &str| value(key) == Some(wanted);
     if !runs("authorizedkeyscommand", paths::KEYS_LOOKUP) || !runs("forcecommand", paths::ROUTE_SESSION) {
+        if let Some(fault) = server::who_wins() {
+            return faults.push(fault);
+        }
         let what = format!("sshd does not have vestibule's drop-in for group '{}'", paths::USER_SESSION);
         return faults.push(Fault::new(what, mend));
     }

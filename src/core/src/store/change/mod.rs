@@ -82,7 +82,7 @@ pub(super) struct Pending {
 
 impl Pending {
     /// After the commit: names that no row has any more leave the index. A name that can't be removed stays as one too
-    /// many, which `vestibulectl check` shows.
+    /// many, which `vestibulectl doctor` shows.
     pub(super) fn remove_gone(mut self, conn: &Connection) {
         for (kind, name) in &self.gone {
             let removed = match is_in_use(conn, *kind, name) {
