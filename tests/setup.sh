@@ -28,6 +28,9 @@ needed='
     expect expect
     strace strace
     jq jq
+    openssl openssl
+    /usr/lib/postgresql/*/bin/postgres postgresql
+    psql postgresql-client
     ps procps
     ip iproute2
     setcap libcap2-bin
@@ -109,6 +112,6 @@ run_apt install --no-install-recommends --no-remove "${missing[@]}" ||
 if [[ -n $has_systemd ]]; then
     while read -r unit; do
         systemctl disable --quiet "$unit" || say "unit '$unit': could not be disabled again"
-    done < <(enabled | comm -13 "$units_before" - | grep -E '^(ssh|docker|containerd)')
+    done < <(enabled | comm -13 "$units_before" - | grep -E '^(ssh|docker|containerd|postgresql)')
 fi
 usable_rust || die "no usable Rust: $(rustc --version 2>&1), Cargo.toml wants $(sed -n 's/^rust-version = //p' Cargo.toml)"

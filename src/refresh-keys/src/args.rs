@@ -26,6 +26,12 @@ pub(crate) struct Args {
     /// Ask for everything, not for what changed since the last time
     #[arg(long)]
     pub(crate) full: bool,
+    /// As the forced command of a hub's key: what is wanted stands in SSH_ORIGINAL_COMMAND
+    #[arg(long, conflicts_with_all = ["target", "account", "dry_run", "accept_shrink", "full"])]
+    pub(crate) trigger: bool,
+    /// Stay, and refresh whenever a source has news
+    #[arg(long, conflicts_with_all = ["target", "account", "dry_run", "accept_shrink", "full", "trigger", "json"])]
+    pub(crate) follow: bool,
     /// One JSON object for each source on standard output
     #[arg(long)]
     pub(crate) json: bool,

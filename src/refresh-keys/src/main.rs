@@ -7,14 +7,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod follow;
+mod http;
 mod identity;
 mod progress;
 mod report;
 mod rows;
 mod run;
+mod secret;
 mod settings;
 mod sink;
 mod source;
+mod trigger;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
             .without_time()
             .init();
     }
-    match run::run(&args) {
+    match run::run(args) {
         Ok(code) => code,
         Err(error) => {
             let line = format!("{error:#}").replace('\n', " ");

@@ -46,6 +46,16 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Whether the store has what the source has.
+    pub(crate) fn is_well(&self) -> bool {
+        !matches!(self.result, "failed" | "shrinks")
+    }
+
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.result == "unchanged" && self.problems.count == 0
+    }
+
     /// Tells the log, and whoever runs it: a line of text, or of JSON.
     ///
     /// # Errors

@@ -13,12 +13,14 @@ use vestibule::paths;
 use vestibule::store::{ChangeError, Counts, Refresh, Scope, SourceRow, SourceUpdate, Stage, Writer};
 
 use crate::args::Args;
+use crate::follow;
 use crate::identity;
 use crate::progress::Progress;
 use crate::report::{Problems, Report};
 use crate::settings::{self, Source};
-use crate::sink::Sink;
+use crate::sink::{Sink, canonical};
 use crate::source::{self, Answer, Ask, SourceFault};
+use crate::trigger;
 
 /// How long a run waits for another one of the same source.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,7 +30,7 @@ const FAILED: u8 = 1;
 const SHRINKS: u8 = 3;
 
 /// Where everything is.
-struct Place {
+pub(crate) struct Place {
     store: PathBuf,
     index: PathBuf,
     directory: PathBuf,
@@ -36,7 +38,7 @@ struct Place {
 }
 
 /// Refreshes what the command line says.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = match &args.config {
         Some(path) => Config::load(path),
         None => Config::load_trusted(Path::new(paths::CONFIG)),
@@ -51,14 +53,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let directory = store.parent().unwrap_or(Path::new(".")).to_owned();
     let place = Place { index: file(paths::INDEX), directory, prefix: config.target_prefix.clone(), store };
     identity::become_owner_of(&place.directory)?;
+    if args.follow {
+        return follow::run(args, place, sources);
+    }
     let scope = match (&args.target, &args.account) {
-        (Some(target), _) => Scope::Target(target.clone()),
+        _ if args.trigger => trigger::scope()?,
+        (Some(target), _) => Scope::Target(canonical(target)),
         (None, Some(account)) => Scope::Account(account.clone()),
         (None, None) => Scope::All,
     };
     let mut code = 0;
     for source in &sources {
-        let report = refresh(args, &place, source, &scope);
+        let report = refresh(&args, &place, source, &scope);
         code = code.max(match report.result {
             "failed" => FAILED,
             "shrinks" => SHRINKS,
@@ -70,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Refreshes one source. Whatever fails, the store keeps the source's last good rows.
-fn refresh<'a>(args: &Args, place: &Place, source: &'a Source, scope: &Scope) -> Report<'a> {
+pub(crate) fn refresh<'a>(args: &Args, place: &Place, source: &'a Source, scope: &Scope) -> Report<'a> {
     let begun = Instant::now();
     let mut problems = Problems::default();
     let mut progress = Progress::new(&source.name, !args.json);
@@ -79,6 +85,7 @@ fn refresh<'a>(args: &Args, place: &Place, source: &'a Source, scope: &Scope) ->
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (result, why, counts) = match done {
         Ok(Done::Unchanged) => ("unchanged", None, Counts::default()),
+        Ok(Done::OthersTurn) => ("left-to-another", None, Counts::default()),
         Ok(Done::Changed(counts)) if args.dry_run && counts.any() => ("would-change", None, counts),
         Ok(Done::Changed(counts)) if counts.any() => ("refreshed", None, counts),
         Ok(Done::Changed(counts)) => ("unchanged", None, counts),
@@ -99,6 +106,8 @@ fn refresh<'a>(args: &Args, place: &Place, source: &'a Source, scope: &Scope) ->
 
 enum Done {
     Unchanged,
+    /// Another run waits for its turn already, and will ask for the same.
+    OthersTurn,
     Changed(Counts),
 }
 
@@ -110,7 +119,15 @@ fn attempt(
     problems: &mut Problems,
     progress: &mut Progress,
 ) -> anyhow::Result<Done> {
+    // Only whole refreshes wait as one: for one account or target another's question is no answer.
+    let next = if args.trigger && *scope == Scope::All {
+        let Some(next) = trigger::next(&place.directory, &source.name)? else { return Ok(Done::OthersTurn) };
+        Some(next)
+    } else {
+        None
+    };
     let _lock = lock(&place.directory.join(format!("refresh-{}.lock", source.name)))?;
+    drop(next);
     let mut writer = open(place)?;
     let known = writer.change(|changes| changes.source(&source.name))?;
     let cursor = known.and_then(|row: SourceRow| row.cursor).filter(|_| !args.full && *scope == Scope::All);
@@ -144,6 +161,12 @@ fn attempt(
         problems.add(what, why);
     })?;
     Ok(Done::Changed(counts))
+}
+
+/// How far a source was read.
+pub(crate) fn cursor(place: &Place, source: &Source) -> anyhow::Result<Option<String>> {
+    let known = open(place)?.change(|changes| changes.source(&source.name))?;
+    Ok(known.and_then(|row: SourceRow| row.cursor))
 }
 
 fn open(place: &Place) -> anyhow::Result<Writer> {

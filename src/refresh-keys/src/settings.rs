@@ -7,6 +7,8 @@ use serde::Deserialize;
 use vestibule::config::Config;
 use vestibule::target::{Driver, Leader, TcpAddress};
 
+pub(crate) mod network;
+
 /// What all sources have, and what one kind has.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -25,13 +27,15 @@ pub(crate) struct Common {
     pub(crate) max_shrink: f64,
     /// Its keys and grants may be about accounts and targets of other sources.
     pub(crate) others: bool,
+    /// Seconds between two refreshes of `--follow`, when the source says of nothing new.
+    pub(crate) every: u32,
     /// Which targets it may name.
     pub(crate) allow: Allow,
 }
 
 impl Default for Common {
     fn default() -> Self {
-        Common { max_stale: None, max_shrink: 0.3, others: false, allow: Allow::default() }
+        Common { max_stale: None, max_shrink: 0.3, others: false, every: 300, allow: Allow::default() }
     }
 }
 
@@ -52,6 +56,10 @@ pub(crate) enum Kind {
         #[serde(flatten)]
         queries: Queries,
     },
+    /// vestibule-feed(5).
+    Feed(network::Feed),
+    /// Statements for a database of PostgreSQL.
+    Postgres(Box<network::Postgres>),
 }
 
 /// A statement for each kind of row; a source needs not have all.
@@ -173,7 +181,7 @@ pub(crate) fn sources(config: &Config, wanted: &[String]) -> anyhow::Result<Vec<
         .collect()
 }
 
-const COMMON: [&str; 4] = ["max_stale", "max_shrink", "others", "allow"];
+const COMMON: [&str; 5] = ["max_stale", "max_shrink", "others", "every", "allow"];
 
 fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
     let well = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -188,6 +196,9 @@ fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
     }
     if common.max_stale.is_some_and(|seconds| !(60..=31_536_000).contains(&seconds)) {
         bail!("max_stale: want 60 to 31536000 seconds");
+    }
+    if !(1..=86_400).contains(&common.every) {
+        bail!("every: want 1 to 86400 seconds");
     }
     Ok(Source { name: name.to_owned(), common, kind: own.try_into()? })
 }

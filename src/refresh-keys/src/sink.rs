@@ -52,7 +52,6 @@ impl Sink<'_> {
     ///
     /// # Errors
     /// The scratch file's.
-    #[expect(dead_code, reason = "for sources that begin an answer anew")]
     pub(crate) fn restart(&mut self) -> Result<(), StoreError> {
         self.problems.clear();
         self.stage.clear()
@@ -67,7 +66,11 @@ impl Sink<'_> {
             self.problems.add(&what(), why);
             return Ok(());
         }
-        if !self.stage.account(&row.name, row.active, row.default_target.as_deref())? {
+        if !self.stage.account(
+            &row.name,
+            row.active,
+            row.default_target.as_deref().map(canonical).as_deref(),
+        )? {
             self.problems.add(&what(), "it was said twice; the first counts");
         }
         Ok(())
@@ -79,7 +82,7 @@ impl Sink<'_> {
         }
         let owner = match (&row.account, &row.target) {
             (Some(account), None) => StagedOwner::Account(account.clone()),
-            (None, Some(target)) => StagedOwner::Target(target.clone()),
+            (None, Some(target)) => StagedOwner::Target(canonical(target)),
             _ => {
                 self.problems.add("key", "want an account or a target that it belongs to, and not both");
                 return Ok(());
@@ -141,7 +144,7 @@ impl Sink<'_> {
 
     fn grant(&mut self, row: &GrantRow) -> Result<(), StoreError> {
         if self.about(Some(&row.account), Some(&row.target))
-            && !self.stage.grant(&row.account, &row.target, row.expires)?
+            && !self.stage.grant(&row.account, &canonical(&row.target), row.expires)?
         {
             let what = format!("grant of '{}' for '{}'", row.account, row.target);
             self.problems.add(&what, "it was said twice; the first counts");
@@ -152,10 +155,10 @@ impl Sink<'_> {
     fn gone(&mut self, row: GoneRow) -> Result<(), StoreError> {
         self.stage.gone(&match row {
             GoneRow::Account(name) => Gone::Account(name),
-            GoneRow::Target(name) => Gone::Target(name),
+            GoneRow::Target(name) => Gone::Target(canonical(&name)),
             GoneRow::KeysOfAccount(name) => Gone::Keys(StagedOwner::Account(name)),
-            GoneRow::KeysOfTarget(name) => Gone::Keys(StagedOwner::Target(name)),
-            GoneRow::Grant { account, target } => Gone::Grant(account, target),
+            GoneRow::KeysOfTarget(name) => Gone::Keys(StagedOwner::Target(canonical(&name))),
+            GoneRow::Grant { account, target } => Gone::Grant(account, canonical(&target)),
         })
     }
 
@@ -164,9 +167,14 @@ impl Sink<'_> {
         match self.scope {
             Scope::All => true,
             Scope::Account(name) => account == Some(name),
-            Scope::Target(name) => target == Some(name),
+            Scope::Target(name) => target.is_some_and(|target| canonical(target) == *name),
         }
     }
+}
+
+/// The spelling that the store has a target's name in; what is no name stays as it is, and is found to be none later.
+pub(crate) fn canonical(name: &str) -> String {
+    TargetName::try_from(name).map_or_else(|_| name.to_owned(), |name| name.as_str().to_owned())
 }
 
 fn checked(row: TargetRow, allow: &Allow) -> Result<NewTarget, String> {

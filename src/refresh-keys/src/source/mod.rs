@@ -1,17 +1,22 @@
 //! Where rows come from. Each kind is a file of its own and says all it knows to a [`Sink`], row by row.
 
 mod directory;
+mod feed;
+mod postgres;
 mod sqlite;
 mod tabular;
 
+use std::time::Duration;
+
 use vestibule::store::{Scope, StoreError};
 
+use crate::http::HttpFault;
+use crate::secret::SecretError;
 use crate::settings::{self, Kind};
 use crate::sink::Sink;
 
 /// What a source is asked.
 #[derive(Debug)]
-#[expect(dead_code, reason = "for sources that can be asked for less than all")]
 pub(crate) struct Ask<'a> {
     /// What for. A source may say more; the sink passes it over.
     pub(crate) scope: &'a Scope,
@@ -23,7 +28,6 @@ pub(crate) struct Ask<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// As the last time; nothing was said.
-    #[expect(dead_code, reason = "for sources with a cursor")]
     Unchanged,
     /// With everything there is within the scope: what was not said is gone.
     Whole {
@@ -31,7 +35,6 @@ pub(crate) enum Answer {
         cursor: Option<String>,
     },
     /// With what changed since the cursor, what is gone included.
-    #[expect(dead_code, reason = "for sources with a cursor")]
     Changes {
         /// For the next time.
         cursor: Option<String>,
@@ -47,6 +50,12 @@ pub(crate) enum SourceFault {
     /// The source, in one line without secrets.
     #[error("{0}")]
     Source(String),
+    /// HTTP or TLS.
+    #[error(transparent)]
+    Http(#[from] HttpFault),
+    /// The token or the password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 impl SourceFault {
@@ -69,5 +78,38 @@ pub(crate) fn open(source: &settings::Source) -> anyhow::Result<Box<dyn Source +
     Ok(match &source.kind {
         Kind::Directory { path } => Box::new(directory::Directory::new(path)),
         Kind::Sqlite { path, queries } => Box::new(sqlite::Sqlite::open(path, queries)?),
+        Kind::Feed(settings) => Box::new(feed::Feed::new(settings)?),
+        Kind::Postgres(settings) => Box::new(postgres::Postgres::new(settings)?),
+    })
+}
+
+/// Hears of news.
+pub(crate) trait News {
+    /// Waits until something changed since `cursor`, or `most` is over. Returns what to refresh.
+    ///
+    /// # Errors
+    /// The hub is not there, so whatever changes is not heard of.
+    fn wait(&mut self, cursor: Option<&str>, most: Duration) -> Result<Vec<Scope>, SourceFault>;
+}
+
+/// Says nothing but that it is time.
+struct Clock;
+
+impl News for Clock {
+    fn wait(&mut self, _: Option<&str>, most: Duration) -> Result<Vec<Scope>, SourceFault> {
+        std::thread::sleep(most);
+        Ok(vec![Scope::All])
+    }
+}
+
+/// How a source tells its news.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn news(source: &settings::Source) -> anyhow::Result<Box<dyn News>> {
+    Ok(match &source.kind {
+        Kind::Feed(settings) => Box::new(feed::Feed::new(settings)?),
+        Kind::Postgres(settings) if settings.listen.is_some() => Box::new(postgres::Listener::new(settings)?),
+        _ => Box::new(Clock),
     })
 }
