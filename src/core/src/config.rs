@@ -30,6 +30,8 @@ pub struct Config {
     pub session: Session,
     /// The container engines of this host, by the name that targets call them.
     pub engine: BTreeMap<String, Engine>,
+    /// The commands that start targets, by the name that targets call them.
+    pub wake: BTreeMap<String, WakeCommand>,
     /// The sources of `refresh-keys`, by name, which alone reads what is in them.
     pub source: BTreeMap<String, toml::Table>,
 }
@@ -64,6 +66,24 @@ pub struct Session {
     /// The commands that stand for SFTP: what `sshd` has behind `Subsystem sftp`, whole. Words behind the first are
     /// options for the SFTP server.
     pub sftp_commands: Vec<String>,
+    /// The most seconds that a session waits for its target to be started and ready.
+    pub wake_seconds: u64,
+}
+
+/// A table `[wake.NAME]`: a command that starts targets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WakeCommand {
+    /// The program, by an absolute path, and its arguments; `{target}` stands for the target's name.
+    #[serde(deserialize_with = "command")]
+    pub command: Vec<String>,
+    /// Who runs it: a user of the bastion's `/etc/passwd`.
+    #[serde(default = "nobody", deserialize_with = "user")]
+    pub user: String,
+}
+
+fn nobody() -> String {
+    "nobody".to_owned()
 }
 
 /// `Subsystem sftp` of OpenSSH itself, Debian, Enterprise Linux and Fedora, upstream's own build, and SUSE and Arch.
@@ -95,12 +115,17 @@ impl Default for Config {
                 own_file: ".ssh/authorized_keys".to_owned(),
                 deadline_ms: 500,
             },
-            session: Session { grace_seconds: 10, sftp_commands: SFTP_COMMANDS.map(str::to_owned).to_vec() },
+            session: Session {
+                grace_seconds: 10,
+                wake_seconds: 300,
+                sftp_commands: SFTP_COMMANDS.map(str::to_owned).to_vec(),
+            },
             engine: BTreeMap::from([
                 engine("docker", "/run/docker.sock"),
                 engine("podman", "/run/podman/podman.sock"),
             ]),
             source: BTreeMap::new(),
+            wake: BTreeMap::new(),
         }
     }
 }
@@ -187,9 +212,13 @@ impl Config {
             if let Some(sftp_commands) = session.sftp_commands {
                 self.session.sftp_commands = sftp_commands;
             }
+            if let Some(wake_seconds) = session.wake_seconds {
+                self.session.wake_seconds = wake_seconds;
+            }
         }
         self.engine.extend(file.engine.unwrap_or_default());
         self.source.extend(file.source.unwrap_or_default());
+        self.wake.extend(file.wake.unwrap_or_default());
     }
 }
 
@@ -204,6 +233,7 @@ struct FileConfig {
     session: Option<FileSession>,
     engine: Option<BTreeMap<String, Engine>>,
     source: Option<BTreeMap<String, toml::Table>>,
+    wake: Option<BTreeMap<String, WakeCommand>>,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +254,8 @@ struct FileSession {
     grace_seconds: Option<u64>,
     #[serde(default, deserialize_with = "commands")]
     sftp_commands: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "wake_seconds")]
+    wake_seconds: Option<u64>,
 }
 
 fn prefix<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
@@ -267,6 +299,27 @@ fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error
 
 fn grace<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     between(value, 0, 86_400, "seconds")
+}
+
+fn wake_seconds<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    between(value, 1, 3600, "seconds")
+}
+
+fn command<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+    let words = Vec::<String>::deserialize(value)?;
+    let whole = words.first().is_some_and(|program| program.starts_with('/'))
+        && words.iter().all(|word| !word.contains('\0'));
+    if whole {
+        Ok(words)
+    } else {
+        Err(de::Error::custom("want a program's absolute path, then its arguments"))
+    }
+}
+
+fn user<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    let user = String::deserialize(value)?;
+    let plain = user.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b':' | b'/'));
+    if plain && !user.is_empty() { Ok(user) } else { Err(de::Error::custom("want a user's name")) }
 }
 
 fn between<'de, D: Deserializer<'de>>(
@@ -418,6 +471,12 @@ mod tests {
             ("[keys]\ndeadline_ms = 0\n", ":2:15", "want 1 to 30000"),
             ("[session]\ngrace_seconds = -1\n", ":2:17", "want 0 to 86400"),
             ("[session]\nsftp_commands = [\"a\", \" \"]\n", ":2:17", "Subsystem sftp"),
+            ("[wake.x]\nuser = \"x\"\n", ":1:1", "missing field"),
+            ("[session]\nwake_seconds = 0\n", ":2:16", "want 1 to 3600"),
+            ("[wake.x]\ncommand = \"/bin/true\"\n", ":2:11", "invalid type"),
+            ("[wake.x]\ncommand = [\"true\"]\n", ":2:11", "absolute path"),
+            ("[wake.x]\ncommand = []\n", ":2:11", "absolute path"),
+            ("[wake.x]\ncommand = [\"/bin/true\"]\nuser = \"\"\n", ":3:8", "want a user's name"),
             ("target_prefix = \"a+\"\n", ":1:17", "a prefix of target names that has '+'"),
             ("[engine.docker]\nsocket = \"/a\"\nhost = 1\n", ":3:1", "unknown field"),
             ("[engine.docker]\n", ":1:1", "missing field"),

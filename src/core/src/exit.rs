@@ -31,11 +31,13 @@ pub enum Exit {
     Unsupported = 210,
     /// The container was stopped while the session lived.
     Stopped = 211,
+    /// The target was not running, and starting it failed or took too long.
+    NotWoken = 212,
 }
 
 impl Exit {
     /// Every code, in order, with the words that the man page uses.
-    pub const ALL: [(Exit, &str); 12] = [
+    pub const ALL: [(Exit, &str); 13] = [
         (Exit::Setup, "the bastion's set-up is at fault"),
         (Exit::Denied, "this key may not enter this target"),
         (Exit::NotRunning, "the target is not running"),
@@ -48,6 +50,7 @@ impl Exit {
         (Exit::Unreachable, "the target can't be reached over the network"),
         (Exit::Unsupported, "the target can't do what was asked for"),
         (Exit::Stopped, "the container was stopped during the session"),
+        (Exit::NotWoken, "the target could not be started, or was not ready in time"),
     ];
 
     /// The number that the process exits with.

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::exit::Exit;
 
 /// A reason for which a session can't begin, or ended before its command did.
@@ -85,6 +87,53 @@ pub enum Refusal {
         /// The target's name.
         target: String,
     },
+    /// The target was not running and could not be woken.
+    NotWoken {
+        /// The target's name.
+        target: String,
+        /// What failed.
+        step: WakeStep,
+        /// After how many seconds.
+        seconds: u64,
+    },
+}
+
+/// A step of waking a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WakeStep {
+    /// Asking the engine, the command or the hub to start it.
+    Start,
+    /// From there until its first process runs.
+    Running,
+    /// From there until what its policy names says that it is ready.
+    Probe,
+}
+
+impl WakeStep {
+    /// Every step, in order.
+    pub const ALL: [WakeStep; 3] = [WakeStep::Start, WakeStep::Running, WakeStep::Probe];
+
+    /// Its word in the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            WakeStep::Start => "start",
+            WakeStep::Running => "running",
+            WakeStep::Probe => "probe",
+        }
+    }
+}
+
+/// The line that is drawn on a terminal while a target wakes; without its end, for it is written over.
+#[must_use]
+pub fn waking(target: &str, step: WakeStep, seconds: u64) -> String {
+    let what = match step {
+        WakeStep::Start => "starting",
+        WakeStep::Running => "waiting for the first process of",
+        WakeStep::Probe => "waiting for the services of",
+    };
+    format!("vestibule: {what} '{}' ({seconds} s)", shown(target))
 }
 
 /// Something that a session goes on without.
@@ -136,6 +185,7 @@ impl Refusal {
             | Refusal::OnlyBytes
             | Refusal::NotText => Exit::Unsupported,
             Refusal::Stopped { .. } => Exit::Stopped,
+            Refusal::NotWoken { .. } => Exit::NotWoken,
         }
     }
 
@@ -193,6 +243,15 @@ impl fmt::Display for Refusal {
             ),
             Refusal::NotText => f.write_str("this target takes commands in UTF-8 only"),
             Refusal::Stopped { target } => write!(f, "the container of '{}' was stopped", shown(target)),
+            Refusal::NotWoken { target, step, seconds } => {
+                let target = shown(target);
+                match step {
+                    WakeStep::Start => write!(f, "'{target}' could not be started")?,
+                    WakeStep::Running => write!(f, "'{target}' was started but does not run")?,
+                    WakeStep::Probe => write!(f, "'{target}' was started but is not ready")?,
+                }
+                write!(f, ", after {seconds} s; try again later, or {operator}")
+            }
         }
     }
 }
@@ -238,6 +297,9 @@ mod tests {
             Refusal::OnlyBytes,
             Refusal::NotText,
             Refusal::Stopped { target: target() },
+            Refusal::NotWoken { target: target(), step: WakeStep::Start, seconds: 0 },
+            Refusal::NotWoken { target: target(), step: WakeStep::Running, seconds: 7 },
+            Refusal::NotWoken { target: target(), step: WakeStep::Probe, seconds: 300 },
         ]
     }
 

@@ -27,6 +27,8 @@ pub const SESSIONS_DIR: &str = "/run/vestibule/sessions";
 pub const CONNECTIONS_DIR: &str = "/run/vestibule/connections";
 /// The PAM stack of sshd.
 pub const PAM_STACK: &str = "/etc/pam.d/sshd";
+/// One file for each target that is being woken; root's alone.
+pub const WAKE_DIR: &str = "/run/vestibule/wake";
 /// The AuthorizedKeysCommand.
 pub const KEYS_LOOKUP: &str = "/usr/libexec/vestibule/keys-lookup";
 /// The ForceCommand.
@@ -35,6 +37,8 @@ pub const ROUTE_SESSION: &str = "/usr/libexec/vestibule/route-session";
 pub const ENTER: &str = "/usr/libexec/vestibule/enter";
 /// The SFTP server that is carried into containers.
 pub const SFTP_SERVER: &str = "/usr/libexec/vestibule/sftp-server";
+/// The hub's client; it also asks the hub to start a target.
+pub const REFRESH_KEYS: &str = "/usr/libexec/vestibule/refresh-keys";
 
 /// The account that every login name maps to.
 pub const USER_SESSION: &str = "vestibule";

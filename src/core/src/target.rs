@@ -142,6 +142,15 @@ pub struct Policy {
     /// Further variables for the session's environment.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// How it is started on connect when it does not run.
+    #[serde(skip_serializing_if = "Wake::is_none")]
+    pub wake: Wake,
+    /// When a target that was started is ready; without one, as soon as it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+    /// Seconds that a session waits for that; the configuration may say less. [`WAKE_WITHIN`] unless set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_within: Option<u64>,
     /// Which forwards are granted, where they end in the target.
     #[serde(skip_serializing_if = "Forward::is_default")]
     pub forward: Forward,
@@ -199,6 +208,44 @@ impl Forward {
     }
 }
 
+/// Seconds that a session waits for its target to be ready where the target's policy says nothing.
+pub const WAKE_WITHIN: u64 = 60;
+
+/// How a target that does not run is started on connect.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wake {
+    /// It is not.
+    #[default]
+    None,
+    /// By its engine, as `docker start` does.
+    Engine,
+    /// By the command that root's configuration has under this name, `[wake.NAME]`.
+    Command(String),
+    /// By the hub, which `refresh-keys --wake` asks.
+    Hub,
+}
+
+impl Wake {
+    /// Whether it is not started at all.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Wake::None
+    }
+}
+
+/// What says that a target is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ready {
+    /// This TCP port takes connections on the container's own loopback.
+    Tcp(u16),
+    /// There is something by this path, below the container's root.
+    File(String),
+    /// This program, by its absolute path and with these arguments, exits with 0 when the login user runs it inside.
+    Command(Vec<String>),
+}
+
 fn is_off(on: &bool) -> bool {
     !on
 }
@@ -243,6 +290,9 @@ impl Default for Policy {
             forward: Forward::default(),
             open_ports: Vec::new(),
             listen_ports: Vec::new(),
+            wake: Wake::None,
+            ready: None,
+            wake_within: None,
         }
     }
 }
@@ -261,5 +311,51 @@ impl LoginUser {
 impl From<&str> for LoginUser {
     fn from(text: &str) -> Self {
         if text == "{account}" { LoginUser::Account } else { LoginUser::Fixed(text.to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(json: &str) -> Result<Policy, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn a_policy_without_wake_is_written_as_before() {
+        assert_eq!(serde_json::to_string(&Policy::default()).unwrap(), r#"{"pty":true,"own_keys":true}"#);
+    }
+
+    #[test]
+    fn how_a_target_is_woken_survives_the_store() {
+        for (json, wake, ready) in [
+            (r#"{"wake":"engine"}"#, Wake::Engine, None),
+            (r#"{"wake":"hub","ready":{"tcp":8888}}"#, Wake::Hub, Some(Ready::Tcp(8888))),
+            (
+                r#"{"wake":{"command":"site"},"ready":{"file":"/run/ready"}}"#,
+                Wake::Command("site".to_owned()),
+                Some(Ready::File("/run/ready".to_owned())),
+            ),
+            (
+                r#"{"wake":"none","ready":{"command":["/bin/test","-e","/x"]}}"#,
+                Wake::None,
+                Some(Ready::Command(["/bin/test", "-e", "/x"].map(str::to_owned).to_vec())),
+            ),
+        ] {
+            let read = policy(json).unwrap();
+            assert_eq!((&read.wake, &read.ready), (&wake, &ready), "{json}");
+            assert_eq!(policy(&serde_json::to_string(&read).unwrap()).unwrap(), read);
+        }
+        for json in [
+            r#"{"wake":"docker"}"#,
+            r#"{"wake":{"command":["/bin/sh"]}}"#,
+            r#"{"wake":{"argv":["/bin/sh"]}}"#,
+            r#"{"ready":{"tcp":70000}}"#,
+            r#"{"ready":{"tcp":1,"file":"/x"}}"#,
+            r#"{"wake_within":-1}"#,
+        ] {
+            assert!(policy(json).is_err(), "{json}");
+        }
     }
 }

@@ -141,7 +141,7 @@ fn the_bounds_of_numbers_are_in_the_page() {
         let (range, unit) = bounds.rsplit_once(' ').unwrap();
         assert!(text.contains(&format!("in {unit}, from {range}")), "{key}: {text}");
     }
-    assert_eq!(numbers, 2, "numbers were found");
+    assert_eq!(numbers, 3, "numbers were found");
 }
 
 #[test]
@@ -160,6 +160,10 @@ fn the_defaults_in_the_page_are_the_defaults() {
             assert!(text.ends_with(&format!("Default: {value}.")), "{key}: {text}");
         }
     }
+    // Of a command there is nothing by itself.
+    let nobody = load("[wake.x]\ncommand = [\"/bin/true\"]\n").unwrap().wake["x"].user.clone();
+    assert!(left.remove("wake.NAME.user").unwrap().ends_with(&format!("Default: {nobody:?}.")));
+    assert!(left.remove("wake.NAME.command").is_some());
     let engines = Config::default().engine;
     assert!(left.remove("engine.NAME.socket").is_some() && left.is_empty(), "without a default: {left:?}");
     for (name, engine) in &engines {
@@ -188,4 +192,5 @@ fn the_example_in_the_page_is_a_configuration() {
     let config = load(&literal(&section("vestibule.toml.5", "example"))).unwrap();
     assert_eq!(config.target_prefix.as_deref(), Some("project-"));
     assert_eq!(config.engine.len(), Config::default().engine.len() + 1);
+    assert_eq!(config.wake["site"].user, "starter");
 }

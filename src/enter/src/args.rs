@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) pty: bool,
     /// The client's part of the environment.
     pub(crate) client: Client,
+    /// What runs in place of the user's shell, word by word, when this is no session but asks whether a target is ready.
+    pub(crate) probe: Option<Vec<String>>,
 }
 
 const USAGE: &str = "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--pty]
@@ -175,7 +177,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
         return Err("--session and --target are needed".into());
     };
     let client = Client::from_environment();
-    Ok(Some(Task::Session(Box::new(Session { id, target, account, fingerprint, pty, client }))))
+    Ok(Some(Task::Session(Box::new(Session { id, target, account, fingerprint, pty, client, probe: None }))))
 }
 
 /// A session's number stands in paths and logs: letters and digits only.

@@ -14,7 +14,7 @@ const COMMAND: &str = "VESTIBULE_COMMAND";
 /// sshd's socket for the client's agent. What the session gets is another path.
 const AGENT: &str = "SSH_AUTH_SOCK";
 /// Where neither the container nor anybody else says: as `_PATH_STDPATH` and login.defs(5) have it.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Names and values, as bytes.
 pub(crate) type Variables = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -35,6 +35,8 @@ mod sftp;
 mod sftp_refusal;
 mod trusted;
 mod users;
+mod waiting;
+mod wake;
 mod worker;
 
 use vestibule_sys::entry::ExitCode;

@@ -22,9 +22,11 @@ use crate::refused::{OrRefuse, Refused};
 use crate::register::{Entry, Registered};
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
 use crate::relay::{self, Over};
+use crate::waiting::{Look, Waiting};
 use crate::{sftp, sftp_refusal, wire, worker};
 
-/// From the fork to the first word of the session's process. An engine or a container that takes longer is hung.
+/// From the fork to the first word of the session's process, less the time in which the target is started. An engine or a
+/// container that takes longer is hung.
 const ENTER_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the worker said.
@@ -35,6 +37,8 @@ enum Begun {
     ByEngine { target: String, user: String },
     /// It won't be.
     Refused { code: u8, line: String, cause: String },
+    /// The client went while its target was being started.
+    Left { target: String },
 }
 
 /// The client's terminal while it is raw.
@@ -122,12 +126,23 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     // Before the first word: a signal that arrives from now on is kept for the relay.
     let signals = SignalFd::new(&[SIGHUP, SIGTERM, SIGWINCH]).or_setup("signalfd")?;
     let (mut terminal, mut nest) = (None, NestEnds::default());
-    let begun = begin(worker, socket, &mut terminal, &mut nest)?;
+    let begun = begin(session, worker, socket, &mut terminal, &mut nest, &signals)?;
     let (target, user) = match &begun {
         Begun::Refused { code, line, cause } => {
             give_back(terminal.as_ref());
             refuse(session, log, *code, line, cause);
             return Ok(Ended::Exited(i32::from(*code)));
+        }
+        Begun::Left { target } => {
+            log.line(
+                Severity::Info,
+                format_args!(
+                    "session={} event=left target={} while it was started",
+                    session.id,
+                    shown(target)
+                ),
+            );
+            return Ok(Ended::Signalled(SIGHUP));
         }
         Begun::Inside { target, user, .. } | Begun::ByEngine { target, user } => (target, user),
     };
@@ -162,13 +177,16 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
 
 /// Listens to the worker until the session's process runs or it is known that it won't.
 fn begin(
+    session: &Session,
     worker: &Child,
     socket: &OwnedFd,
     terminal: &mut Option<Terminal>,
     nest: &mut NestEnds,
+    signals: &SignalFd,
 ) -> Result<Begun, Refused> {
-    let end = Instant::now() + ENTER_WITHIN;
+    let mut end = Instant::now() + ENTER_WITHIN;
     let (mut begun, mut place) = (None, None);
+    let mut waiting = Waiting::new(session.pty);
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -176,6 +194,7 @@ fn begin(
             if let Some(Begun::Inside { child, .. }) = &begun {
                 let _ = child.signal(SIGKILL);
             }
+            waiting.over();
             give_back(terminal.as_ref());
             let target = "the target".to_owned();
             return Err(Refused::new(
@@ -183,8 +202,13 @@ fn begin(
                 format_args!("not inside after {ENTER_WITHIN:?}"),
             ));
         }
-        if !process::poll_readable(socket.as_fd(), left).or_setup("poll")? {
-            continue;
+        match waiting.look(socket.as_fd(), signals, left).or_setup("poll")? {
+            Look::Word => {}
+            Look::Nothing => continue,
+            Look::Left(target) => {
+                let _ = worker.signal(SIGKILL); // and not who starts the target
+                return Ok(Begun::Left { target });
+            }
         }
         let Some((message, fd)) = pass::receive(socket.as_fd()).or_setup("recvmsg")? else {
             // Everybody with the other end is gone: the worker has ended and the session's process was executed.
@@ -193,7 +217,15 @@ fn begin(
         let fields = wire::receive(&message[..]).or_setup("the worker's message")?;
         let text =
             |n: usize| fields.get(n).map(|f| String::from_utf8_lossy(f).into_owned()).unwrap_or_default();
-        match text(0).as_str() {
+        let word = text(0);
+        if word == "waking" {
+            let left = waiting.take_news(&fields).ok_or_else(|| Refused::setup("the worker's news"))?;
+            end = Instant::now() + left + ENTER_WITHIN;
+            continue;
+        }
+        waiting.over();
+        match word.as_str() {
+            "awake" => end = Instant::now() + ENTER_WITHIN,
             "terminal" => {
                 let master =
                     fd.ok_or_else(|| Refused::setup("no terminal came with the worker's message"))?;

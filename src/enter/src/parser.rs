@@ -25,6 +25,7 @@ use vestibule_sys::{caps, fds, process, seccomp};
 use crate::engine::inspect::{self, Inspected};
 use crate::refused::{OrRefuse, Refused};
 use crate::users::{self, User, Wanted};
+use crate::wake::Plan;
 use crate::wire;
 
 /// The worker's end.
@@ -44,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) env: Vec<u8>,
     /// Whose SFTP server answers.
     pub(crate) sftp: Sftp,
+    /// How it is started when it does not run.
+    pub(crate) wake: Option<Plan>,
     pub(crate) way: Way,
 }
 
@@ -112,6 +115,26 @@ impl Parser {
         Inspected::from_fields(fields).map_err(Refused::setup)
     }
 
+    /// Understands an engine's answer that has no more than a status and, if it is an error, a message.
+    pub(crate) fn status(&mut self, answer: &[u8]) -> Result<(u16, String), Refused> {
+        let fields = self.ask(&[b"status", answer])?;
+        let text = |n: usize| String::from_utf8_lossy(fields.get(n).map_or(&[], Vec::as_slice)).into_owned();
+        match text(0).parse() {
+            Ok(status) => Ok((status, text(1))),
+            Err(_) => Err(Refused::setup(text(1))),
+        }
+    }
+
+    /// Finds a user of this host, by the host's own files.
+    pub(crate) fn user_of_host(
+        &mut self,
+        name: &str,
+        passwd: &[u8],
+        group: &[u8],
+    ) -> Result<Option<User>, Refused> {
+        self.find_user(b"user", name.as_bytes(), passwd, group)
+    }
+
     /// Finds the container's user.
     pub(crate) fn user(
         &mut self,
@@ -120,7 +143,17 @@ impl Parser {
         group: &[u8],
     ) -> Result<Option<User>, Refused> {
         let kind: &[u8] = if facts.is_account { b"account" } else { b"user" };
-        let fields = self.ask(&[kind, &facts.login_user, passwd, group])?;
+        self.find_user(kind, &facts.login_user, passwd, group)
+    }
+
+    fn find_user(
+        &mut self,
+        kind: &[u8],
+        wanted: &[u8],
+        passwd: &[u8],
+        group: &[u8],
+    ) -> Result<Option<User>, Refused> {
+        let fields = self.ask(&[kind, wanted, passwd, group])?;
         let [found, name, uid, gid, home, shell, groups] = &fields[..] else {
             return Err(Refused::setup("the parsing process gave no answer on the user"));
         };
@@ -174,6 +207,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         "image" => Sftp::Image,
         _ => Sftp::None,
     };
+    let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
     let way = text();
     let (one, two, three, four) = (text(), text(), text(), text());
     let way = match way.as_str() {
@@ -192,7 +226,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         },
         _ => return Err(Refused::setup("the parsing process gave no driver")),
     };
-    Ok(Facts { name, login_user, is_account: whose == "account", env, sftp, way })
+    Ok(Facts { name, login_user, is_account: whose == "account", env, sftp, wake, way })
 }
 
 /// What the child does until the worker goes away.
@@ -215,6 +249,7 @@ fn child(socket: &UnixStream, uid: u32, gid: u32) -> io::Result<()> {
         let question: Vec<&[u8]> = question.iter().map(Vec::as_slice).collect();
         let answer = match question[..] {
             [b"inspect", container, answer] => inspect::to_fields(container, answer),
+            [b"status", answer] => inspect::status_to_fields(answer),
             [b"user", wanted, passwd, group] => user(Wanted::Fixed(wanted), passwd, group),
             [b"account", wanted, passwd, group] => user(Wanted::Account(wanted), passwd, group),
             _ => return Ok(()),
@@ -328,5 +363,6 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
     let sftp = target.policy.sftp.as_str().to_owned();
     let head =
         ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, whose.to_owned(), env, sftp];
-    head.into_iter().chain(way).map(String::into_bytes).collect()
+    let wake = Plan::to_fields(&target.policy);
+    head.into_iter().chain(wake).chain(way).map(String::into_bytes).collect()
 }

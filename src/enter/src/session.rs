@@ -28,6 +28,15 @@ pub(crate) enum What {
 }
 
 impl Program {
+    /// A program of the container's by its path, with no shell: what asks whether a target is ready.
+    pub(crate) fn exact(words: &[String], env: Vec<CString>) -> Result<Self, Refused> {
+        let string =
+            |word: &String| CString::new(word.as_str()).map_err(|_| Refused::setup("a NUL in the command"));
+        let args = words.iter().map(string).collect::<Result<Vec<_>, _>>()?;
+        let path = args.first().cloned().ok_or_else(|| Refused::setup("a command without a word"))?;
+        Ok(Program { what: What::File(path), args, env })
+    }
+
     /// The user's shell: as a login shell, or with the command as one argument behind `-c`, as sshd does (`do_child` in
     /// session.c).
     pub(crate) fn of(user: &User, command: Option<&[u8]>, env: Vec<CString>) -> Result<Self, Refused> {

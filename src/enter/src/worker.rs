@@ -26,7 +26,7 @@ use crate::refused::{OrRefuse, Refused};
 use crate::session::{self, Program};
 use crate::sftp::{self, Sealed, Server};
 use crate::users::User;
-use crate::{confine, connection, environment, leader, wire};
+use crate::{confine, connection, environment, leader, wake, wire};
 
 /// Does the work and reports to the monitor; returns the exit code.
 pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i32 {
@@ -70,30 +70,10 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
         (_, whose) => whose,
     };
     let sftp = sftp::prepare(session.client.command.as_deref(), &config, whose)?;
-    let (container, env) = match &facts.way {
-        Way::Namespace(leader) => {
-            let container = Container::open(leader::find(leader, &facts.name)?, None, &facts.name)?;
-            let env = container.environ();
-            (container, env)
-        }
-        Way::Docker { engine, container } => {
-            let found = engine::inspect(&config, engine, container, &facts.name, &mut parser)?;
-            let target = || facts.name.clone();
-            if found.paused {
-                return Err(Refused::new(
-                    Refusal::Paused { target: target() },
-                    "the engine says it is paused",
-                ));
-            }
-            if found.pid <= 1 {
-                return Err(Refused::new(
-                    Refusal::NotRunning { target: target() },
-                    "the engine says it is not running",
-                ));
-            }
-            (Container::open(found.pid, Some(&found.id), &facts.name)?, found.env)
-        }
-        Way::DockerExec { engine, container, shell } => {
+    let (container, env) = match (open(session, monitor, &facts, &config, &mut parser, uid, gid)?, &facts.way)
+    {
+        (Some(opened), _) => opened,
+        (None, Way::DockerExec { engine, container, shell }) => {
             let control = engine::connect(&config, engine)?;
             let stream = engine::connect(&config, engine)?;
             process::become_user(uid, gid, &[gid]).or_setup("setresuid")?;
@@ -104,9 +84,7 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
             tell(monitor.as_fd(), &[b"engine", facts.name.as_bytes(), &facts.login_user], None);
             return running.relay(session.pty);
         }
-        Way::TcpContainer { .. } | Way::TcpFixed => {
-            return Err(Refused::setup("a tcp target has no namespaces to enter"));
-        }
+        (None, _) => return Err(Refused::setup("a tcp target has no namespaces to enter")),
     };
     let Some(group) = container.unified_group().map(fds::duplicate).transpose().or_setup("dup")? else {
         return settle(session, monitor, &facts, container, parser, &env, sftp).map(|()| 0);
@@ -123,6 +101,76 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
         }
     };
     process::fork_sibling_into(group.as_fd(), body).or_unconfined("cgroup v2").map(|_| 0)
+}
+
+/// Opens the container, which is started first where its policy says so. `None` where an engine's exec or nothing enters.
+fn open(
+    session: &Session,
+    monitor: &OwnedFd,
+    facts: &Facts,
+    config: &Config,
+    parser: &mut Parser,
+    uid: u32,
+    gid: u32,
+) -> Result<Option<(Container, Vec<u8>)>, Refused> {
+    let mut open = || find(facts, config, parser);
+    if session.probe.is_some() {
+        return open(); // asked by a wake
+    }
+    let call = wake::Call {
+        session: &session.id,
+        target: session.target,
+        account: session.account.as_ref(),
+        facts,
+        config,
+        uid,
+        gid,
+    };
+    let mut news = |news: Option<wake::News>| match news {
+        Some(news) => {
+            let (seconds, left) = (news.seconds.to_ne_bytes(), news.left.to_ne_bytes());
+            let step = news.step.word().as_bytes();
+            tell(monitor.as_fd(), &[b"waking", facts.name.as_bytes(), step, &seconds, &left], None);
+        }
+        None => tell(monitor.as_fd(), &[b"awake"], None),
+    };
+    wake::awake(&call, &mut news, &mut open)
+}
+
+/// Opens the container as it is now.
+fn find(
+    facts: &Facts,
+    config: &Config,
+    parser: &mut Parser,
+) -> Result<Option<(Container, Vec<u8>)>, Refused> {
+    let mut running = |engine, container| {
+        let found = engine::inspect(config, engine, container, &facts.name, parser)?;
+        let target = || facts.name.clone();
+        if found.paused {
+            return Err(Refused::new(Refusal::Paused { target: target() }, "the engine says it is paused"));
+        }
+        if found.pid <= 1 {
+            let cause = "the engine says it is not running";
+            return Err(Refused::new(Refusal::NotRunning { target: target() }, cause));
+        }
+        Ok(found)
+    };
+    match &facts.way {
+        Way::Namespace(leader) => {
+            let container = Container::open(leader::find(leader, &facts.name)?, None, &facts.name)?;
+            let env = container.environ();
+            Ok(Some((container, env)))
+        }
+        Way::Docker { engine, container } => {
+            let found = running(engine, container)?;
+            Ok(Some((Container::open(found.pid, Some(&found.id), &facts.name)?, found.env)))
+        }
+        // The exec asks itself, with fewer rights; here only for what would have to be started.
+        Way::DockerExec { engine, container, .. } if facts.wake.is_some() => {
+            running(engine, container).map(|_| None)
+        }
+        Way::DockerExec { .. } | Way::TcpContainer { .. } | Way::TcpFixed => Ok(None),
+    }
 }
 
 /// From the container's control groups on.
@@ -186,9 +234,10 @@ fn enter(
         &session.client,
         Made { terminal, agent: agent.as_ref().map(|(nest, _)| nest.path.as_slice()) },
     );
-    let program = match sftp {
-        Some(server) => Program::carried(server, env),
-        None => Program::of(user, session.client.command.as_deref(), env)?,
+    let program = match (&session.probe, sftp) {
+        (Some(words), _) => Program::exact(words, env)?,
+        (None, Some(server)) => Program::carried(server, env),
+        (None, None) => Program::of(user, session.client.command.as_deref(), env)?,
     };
     // The session's process will be seen in the container before it is the shell, and a container that may trace could
     // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket, the sealed copy

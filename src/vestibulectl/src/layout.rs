@@ -61,6 +61,7 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::RUN_DIR, 0o755, root),
         Place::new(paths::SESSIONS_DIR, 0o770, (0, who.session.gid)),
         Place::new(paths::CONNECTIONS_DIR, 0o700, root),
+        Place::new(paths::WAKE_DIR, 0o700, root),
     ]
 }
 

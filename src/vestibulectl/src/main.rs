@@ -21,6 +21,7 @@ mod place;
 mod sessions;
 mod target_args;
 mod targets;
+mod wake_args;
 mod when;
 
 use std::io::Write;

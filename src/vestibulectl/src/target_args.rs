@@ -13,6 +13,7 @@ use vestibule::store::NewTarget;
 use vestibule::target::{Driver, ExecWay, Forward, Leader, LoginUser, Policy, Sftp, TcpAddress};
 
 use crate::accounts::target_name;
+use crate::wake_args::WakeArgs;
 
 /// `target add NAME ...`
 #[derive(Debug, Args)]
@@ -52,6 +53,9 @@ pub(crate) struct TargetSet {
     /// Keep clients' agents out
     #[arg(long, conflicts_with = "agent_forwarding")]
     pub(crate) no_agent_forwarding: bool,
+    /// It is ready as soon as it runs
+    #[arg(long, conflicts_with = "probe")]
+    pub(crate) no_ready: bool,
     /// Take a variable away
     #[arg(long, value_name = "NAME")]
     pub(crate) unset_env: Vec<String>,
@@ -225,6 +229,8 @@ pub(crate) struct Settings {
     /// A further variable of its sessions
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    #[command(flatten)]
+    wake: WakeArgs,
 }
 
 impl TargetAdd {
@@ -245,7 +251,7 @@ impl TargetAdd {
             home: None,
             policy: Policy::default(),
         };
-        self.settings.apply(&mut target)?;
+        self.settings.apply(&mut target, config)?;
         Ok(target)
     }
 }
@@ -281,12 +287,15 @@ impl TargetSet {
                 bail!("target '{}' has no variable '{name}'", target.name);
             }
         }
-        self.settings.apply(target)
+        if self.no_ready {
+            target.policy.ready = None;
+        }
+        self.settings.apply(target, config)
     }
 }
 
 impl Settings {
-    fn apply(&self, target: &mut NewTarget) -> anyhow::Result<()> {
+    fn apply(&self, target: &mut NewTarget, config: &Config) -> anyhow::Result<()> {
         if let Some(home) = &self.home {
             if !Path::new(home).is_absolute() {
                 bail!("home '{home}': want an absolute path");
@@ -314,7 +323,7 @@ impl Settings {
             target.policy.sftp = server.into();
         }
         target.policy.env.extend(variables(&self.env)?);
-        Ok(())
+        self.wake.apply(target, config)
     }
 }
 

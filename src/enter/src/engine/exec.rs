@@ -73,9 +73,10 @@ impl Request {
             String::from_utf8(bytes.to_vec())
                 .map_err(|_| Refused::new(Refusal::NotText, "bytes that are no UTF-8"))
         };
-        let cmd = match &session.client.command {
-            None => vec![shell.to_owned(), "-l".to_owned()],
-            Some(command) => vec![shell.to_owned(), "-c".to_owned(), text(command)?],
+        let cmd = match (&session.probe, &session.client.command) {
+            (Some(words), _) => words.clone(),
+            (None, None) => vec![shell.to_owned(), "-l".to_owned()],
+            (None, Some(command)) => vec![shell.to_owned(), "-c".to_owned(), text(command)?],
         };
         let mut env: Vec<String> =
             text(&facts.env)?.split('\0').filter(|v| !v.is_empty()).map(str::to_owned).collect();

@@ -15,6 +15,10 @@ pub(crate) struct Inspected {
     /// Its first process here; 0 when it does not run.
     pub(crate) pid: i32,
     pub(crate) paused: bool,
+    /// Its first process ended and the engine starts it again.
+    pub(crate) restarting: bool,
+    /// How its last first process ended.
+    pub(crate) exit_code: i32,
     /// `NAME=VALUE` and NUL, for each variable.
     pub(crate) env: Vec<u8>,
     /// Its own address on a network of the engine.
@@ -44,6 +48,15 @@ struct State {
     running: bool,
     #[serde(default)]
     paused: bool,
+    #[serde(default)]
+    restarting: bool,
+    #[serde(default)]
+    exit_code: i32,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    message: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -124,6 +137,8 @@ pub(crate) fn understand(container: &[u8], status: u16, body: &[u8]) -> Result<O
         id: answer.id,
         pid: if answer.state.running { answer.state.pid } else { 0 },
         paused: answer.state.paused,
+        restarting: answer.state.restarting,
+        exit_code: answer.state.exit_code,
         env: env.iter().flat_map(|v| [v.as_bytes(), &[0]].concat()).collect(),
         address: candidates.filter_map(|a| a.parse().ok()).next(),
         published: network
@@ -164,9 +179,22 @@ pub(crate) fn to_fields(container: &[u8], answer: &[u8]) -> Vec<Vec<u8>> {
                 found.env,
                 found.address.map(|a| a.to_string()).unwrap_or_default().into_bytes(),
                 ports.join("\n").into_bytes(),
+                if found.restarting { b"restarting".to_vec() } else { vec![] },
+                found.exit_code.to_string().into_bytes(),
             ]
         }
     }
+}
+
+/// The parser's side of an answer without content: its status, and the engine's words for an error.
+pub(crate) fn status_to_fields(mut answer: &[u8]) -> Vec<Vec<u8>> {
+    let head = match http::read_head(&mut answer) {
+        Ok(head) => head,
+        Err(e) => return vec![vec![], format!("the engine's answer has no head: {e}").into_bytes()],
+    };
+    let body = http::read_body(&mut answer, head, 64 << 10).unwrap_or_default();
+    let message = serde_json::from_slice::<Fault>(&body).map(|fault| fault.message).unwrap_or_default();
+    vec![head.status.to_string().into_bytes(), message.into_bytes()]
 }
 
 impl Inspected {
@@ -196,6 +224,8 @@ impl Inspected {
                         ))
                     })
                     .collect(),
+                restarting: text(7) == "restarting",
+                exit_code: text(8).parse().unwrap_or_default(),
             })),
             _ => Err(text(1)),
         }
@@ -214,7 +244,7 @@ mod tests {
     fn an_answer_survives_the_way_to_the_worker() {
         let id = "a".repeat(64);
         let json = format!(
-            r#"{{"Id":"{id}","Name":"/lab","State":{{"Pid":77,"Running":true,"Paused":false}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
+            r#"{{"Id":"{id}","Name":"/lab","State":{{"Pid":77,"Running":true,"Paused":false,"Restarting":true,"ExitCode":3}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
             "NetworkSettings":{{"IPAddress":"","Networks":{{"n":{{"IPAddress":"172.18.0.2"}},"m":null}},
             "Ports":{{"22/tcp":[{{"HostIp":"0.0.0.0","HostPort":"2222"}}],"53/udp":null,"80/tcp":null}}}}}}"#
         );
@@ -223,6 +253,8 @@ mod tests {
             id,
             pid: 77,
             paused: false,
+            restarting: true,
+            exit_code: 3,
             env: b"A=b c\0E=\0HOSTNAME=h\0".to_vec(),
             address: Some("172.18.0.2".parse().unwrap()),
             published: vec![(22, "127.0.0.1".parse().unwrap(), 2222)],
@@ -232,6 +264,20 @@ mod tests {
         assert_eq!(Inspected::from_fields(by_id), Ok(Some(wanted)));
         let by_half_an_id = to_fields(b"aaaaaa", &answer(&json));
         assert_eq!(Inspected::from_fields(by_half_an_id), Ok(None), "somebody else's container");
+    }
+
+    #[test]
+    fn a_status_and_the_words_for_an_error_reach_the_worker() {
+        let fields =
+            |answer: &[u8]| status_to_fields(answer).into_iter().map(|f| String::from_utf8(f).unwrap());
+        let fields = |answer: &[u8]| fields(answer).collect::<Vec<_>>();
+        assert_eq!(fields(b"HTTP/1.0 204 No Content\r\n\r\n"), ["204", ""]);
+        assert_eq!(
+            fields(b"HTTP/1.0 500 Oops\r\n\r\n{\"message\":\"no such image\"}"),
+            ["500", "no such image"]
+        );
+        assert_eq!(fields(b"HTTP/1.0 500 Oops\r\n\r\n<html>"), ["500", ""]);
+        assert_eq!(fields(b"")[0], "");
     }
 
     #[test]

@@ -66,6 +66,24 @@ pub(crate) fn inspect(
     })
 }
 
+/// Asks an engine to start a container, within `limit`. The bytes of the answer are for the parser.
+pub(crate) fn start(config: &Config, engine: &str, id: &str, limit: Duration) -> Result<Vec<u8>, Refused> {
+    let mut stream = connect(config, engine)?;
+    let path = container_path(id, "start")?;
+    let ask = |stream: &mut UnixStream| -> io::Result<Vec<u8>> {
+        stream.set_read_timeout(Some(limit.max(Duration::from_secs(1))))?;
+        write!(stream, "POST {path} HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    ask(&mut stream).map_err(|e| {
+        let late = matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        let why = if late { "no answer in time".to_owned() } else { e.to_string() };
+        Refused::setup(format_args!("engine '{engine}': {why}"))
+    })
+}
+
 /// The path of a container's resource. Names stand in a request line, so they are held to what engines allow.
 pub(crate) fn container_path(container: &str, resource: &str) -> Result<String, Refused> {
     let fine = container.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))

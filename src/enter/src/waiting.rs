@@ -1,0 +1,103 @@
+//! The time in which a client waits for its target to be started: what it sees, and whether it is still there.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use vestibule::messages::{self, WakeStep};
+use vestibule_sys::pty;
+use vestibule_sys::signals::SignalFd;
+
+use crate::args::say;
+use crate::relay::libc_signal::{SIGHUP, SIGTERM};
+use crate::relay::{is_ready, wait};
+
+/// What is known of the waiting.
+pub(crate) struct Waiting {
+    /// Whether there is a terminal to draw on. A command's standard error stays as it is.
+    draws: bool,
+    /// Columns that hold what was drawn last.
+    drawn: usize,
+    /// The target, while it is started.
+    target: Option<String>,
+}
+
+/// What [`Waiting::look`] saw.
+pub(crate) enum Look {
+    /// The worker has something to say.
+    Word,
+    /// Nothing within the time, or a signal that means nothing here.
+    Nothing,
+    /// The client went; the target that it waited for.
+    Left(String),
+}
+
+impl Waiting {
+    pub(crate) fn new(draws: bool) -> Self {
+        Waiting { draws, drawn: 0, target: None }
+    }
+
+    /// Waits for the worker's next word, and, while a target is started, looks after the client too.
+    pub(crate) fn look(
+        &self,
+        socket: BorrowedFd<'_>,
+        signals: &SignalFd,
+        limit: Duration,
+    ) -> io::Result<Look> {
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let mut polled = vec![PollFd::new(socket, PollFlags::POLLIN)];
+        let stderr = io::stderr();
+        // At other times signals are kept for the relay, which also has the terminal by then.
+        if self.target.is_some() {
+            polled.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+            polled.push(PollFd::new(stderr.as_fd(), PollFlags::empty()));
+        }
+        wait(&mut polled, limit)?;
+        let ready = |n: usize, flags| polled.get(n).is_some_and(|p| is_ready(p, flags));
+        if let Some(target) = &self.target {
+            let ended = ready(1, PollFlags::POLLIN)
+                && std::iter::from_fn(|| signals.next().ok().flatten()).any(|s| s == SIGHUP || s == SIGTERM);
+            if ended || ready(2, PollFlags::empty()) {
+                return Ok(Look::Left(target.clone()));
+            }
+        }
+        Ok(if ready(0, PollFlags::POLLIN) { Look::Word } else { Look::Nothing })
+    }
+
+    /// Takes the worker's news of what is waited for, and draws it. How long that may still take; `None` when it makes no
+    /// sense.
+    pub(crate) fn take_news(&mut self, fields: &[Vec<u8>]) -> Option<Duration> {
+        let [_, target, step, seconds, left] = fields else { return None };
+        let target = String::from_utf8_lossy(target).into_owned();
+        let step = WakeStep::ALL.into_iter().find(|known| known.word().as_bytes() == step)?;
+        let number = |bytes: &Vec<u8>| Some(u64::from_ne_bytes(bytes.as_slice().try_into().ok()?));
+        let (seconds, left) = (number(seconds)?, number(left)?);
+        if self.draws {
+            self.draw(&messages::waking(&target, step, seconds));
+        }
+        self.target = Some(target);
+        Some(Duration::from_secs(left.min(24 * 3600)))
+    }
+
+    /// One line, drawn over the one before; never as wide as the terminal, where it would go on in the next one.
+    fn draw(&mut self, text: &str) {
+        let columns = pty::size(io::stderr().as_fd()).map_or(0, |size| usize::from(size.ws_col));
+        let room = if columns == 0 { usize::MAX } else { columns.saturating_sub(1) };
+        let text: String = text.chars().take(room).collect();
+        let width = text.chars().count();
+        let rest = " ".repeat(self.drawn.saturating_sub(width));
+        say(&format!("\r{text}{rest}\r"));
+        self.drawn = width;
+    }
+
+    /// The waiting is over: what was drawn goes.
+    pub(crate) fn over(&mut self) {
+        self.target = None;
+        if self.drawn > 0 {
+            say(&format!("\r{}\r", " ".repeat(self.drawn)));
+            let _ = io::stderr().flush();
+            self.drawn = 0;
+        }
+    }
+}

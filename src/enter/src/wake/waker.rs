@@ -1,0 +1,195 @@
+//! The process that starts a target and waits until it is ready. It holds the lock, and belongs to no session.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use vestibule::messages::{Refusal, WakeStep, shown};
+use vestibule::target::Wake;
+use vestibule_sys::syslog::{Severity, Syslog};
+use vestibule_sys::{fds, process, pty, signals};
+
+use super::place::{Lock, Outcome, Place, State, since_boot};
+use super::{Call, Plan, probe, start};
+use crate::container::Proven;
+use crate::parser::{Parser, Way};
+use crate::refused::{OrRefuse, Refused};
+use crate::{engine, leader};
+
+/// Between two looks at a container that is not running yet, or not ready.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// Forks the waker, which has the lock from then on.
+pub(super) fn begin(call: &Call<'_>, plan: &Plan, place: &Place, lock: Lock) -> Result<(), Refused> {
+    // It is not waited for: this process ends sooner or later, and init reaps.
+    process::fork_child(|| {
+        let body = || {
+            signals::reset_all()?;
+            process::ignore_sigpipe();
+            pty::new_session()?;
+            fds::std_to_null()?;
+            fds::close_others_in_child(lock.0.as_fd())
+        };
+        if body().is_err() {
+            return 101;
+        }
+        run(call, plan, place, &lock);
+        0
+    })
+    .or_setup("fork")
+    .map(drop)
+}
+
+/// A wake that goes on.
+pub(super) struct Going<'a> {
+    pub(super) call: &'a Call<'a>,
+    pub(super) lock: &'a Lock,
+    place: &'a Place,
+    state: State,
+    end: Instant,
+}
+
+impl Going<'_> {
+    pub(super) fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    fn step(&mut self, step: WakeStep) -> Result<(), String> {
+        self.state.step = step;
+        self.place.write(&self.state).map_err(|e| format!("the state of the wake: {e}"))
+    }
+}
+
+fn run(call: &Call<'_>, plan: &Plan, place: &Place, lock: &Lock) {
+    let began = Instant::now();
+    let attempt = place.state().map_or(0, |state| state.attempt) + 1;
+    let state = State { attempt, began: since_boot(), step: WakeStep::Start, outcome: None };
+    let mut going = Going { call, lock, place, state, end: began + call.within(plan) };
+    let ended = wake(&mut going, plan);
+    let (step, seconds) = (going.state.step, began.elapsed().as_secs());
+    let log = Syslog::open("enter");
+    let by = match &plan.how {
+        Wake::Command(name) => name.as_str(),
+        Wake::Hub => "hub",
+        Wake::Engine | Wake::None => "engine",
+    };
+    let head = format!("session={} event=wake target={} by={by}", call.session, shown(&call.facts.name));
+    going.state.outcome = Some(match ended {
+        Ok(()) => {
+            log.line(Severity::Info, format_args!("{head} result=ready seconds={seconds}"));
+            Outcome::Ready
+        }
+        Err(cause) => {
+            let cause = shown(&cause);
+            log.line(
+                Severity::Warning,
+                format_args!("{head} result=failed step={} seconds={seconds} cause={cause:?}", step.word()),
+            );
+            Outcome::Failed { step, seconds, cause }
+        }
+    });
+    let _ = going.place.write(&going.state); // who waits sees the lock go without a word
+}
+
+/// Starts, waits for the first process, waits for the probe. What went wrong, for the log.
+fn wake(going: &mut Going<'_>, plan: &Plan) -> Result<(), String> {
+    going.step(WakeStep::Start)?;
+    let call = going.call;
+    // A parser of its own: that of the session ends with it.
+    let mut parser = Parser::start(call.uid, call.gid, Some(going.lock.0.as_fd())).map_err(why)?;
+    parser.target(call.target, call.account).map_err(why)?;
+    let mut way = Looker { call, container: None, ran: plan.how == Wake::Engine };
+    match &plan.how {
+        Wake::Engine => way.container = Some(start::by_engine(going, &mut parser)?),
+        Wake::Command(name) => start::by_command(going, &mut parser, name)?,
+        Wake::Hub => start::by_hub(going, &mut parser)?,
+        Wake::None => return Err("its policy says that it is not".to_owned()),
+    }
+
+    going.step(WakeStep::Running)?;
+    let mut found = loop {
+        match way.look(&mut parser) {
+            Ok(found) => break found,
+            Err(Down { for_good: true, why }) => return Err(why),
+            Err(Down { why, .. }) if going.left().is_zero() => return Err(why),
+            Err(_) => std::thread::sleep(LOOK_EVERY),
+        }
+    };
+    let Some(ready) = &plan.ready else { return Ok(()) };
+    way.ran = true;
+
+    going.step(WakeStep::Probe)?;
+    loop {
+        let not_yet = match probe::ask(going, &found, ready) {
+            Ok(()) => return Ok(()),
+            Err(why) => why,
+        };
+        if going.left().is_zero() {
+            return Err(not_yet);
+        }
+        std::thread::sleep(LOOK_EVERY);
+        found = loop {
+            match way.look(&mut parser) {
+                Ok(found) => break found,
+                Err(down) if down.for_good || going.left().is_zero() => {
+                    return Err(format!("it stopped: {}", down.why));
+                }
+                Err(_) => std::thread::sleep(LOOK_EVERY),
+            }
+        };
+    }
+}
+
+fn why(refused: Refused) -> String {
+    refused.cause
+}
+
+/// Looks whether the target's container runs.
+struct Looker<'a> {
+    call: &'a Call<'a>,
+    /// The id that was started: another container of the same name is not it.
+    container: Option<String>,
+    /// Whether it ran, so that it has stopped if it does not run.
+    ran: bool,
+}
+
+/// It does not run.
+struct Down {
+    /// And won't by waiting.
+    for_good: bool,
+    why: String,
+}
+
+impl Looker<'_> {
+    fn look(&self, parser: &mut Parser) -> Result<Proven, Down> {
+        let name = &self.call.facts.name;
+        let later = |refused: Refused| Down { for_good: false, why: refused.cause };
+        match &self.call.facts.way {
+            Way::Namespace(leader) => {
+                let gone = |refused: Refused| Down { for_good: self.ran, why: refused.cause };
+                let pid = leader::find(leader, name).map_err(gone)?;
+                Proven::open(pid, None, name).map_err(later)
+            }
+            Way::Docker { engine, container } | Way::DockerExec { engine, container, .. } => {
+                let asked = self.container.as_deref().unwrap_or(container);
+                let config = self.call.config;
+                let found = engine::inspect(config, engine, asked, name, parser).map_err(|refused| Down {
+                    for_good: self.ran && matches!(refused.refusal, Refusal::Gone { .. }),
+                    why: refused.cause,
+                })?;
+                if found.pid <= 1 {
+                    let code = found.exit_code;
+                    let why = if found.restarting {
+                        format!("it ends again and again, now with exit status {code}")
+                    } else {
+                        format!("it ended again, with exit status {code}")
+                    };
+                    return Err(Down { for_good: self.ran && !found.restarting, why });
+                }
+                Proven::open(found.pid, Some(&found.id), name).map_err(later)
+            }
+            Way::TcpContainer { .. } | Way::TcpFixed => {
+                Err(Down { for_good: true, why: "a tcp target is not started".to_owned() })
+            }
+        }
+    }
+}
