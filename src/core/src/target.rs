@@ -136,6 +136,9 @@ pub struct Policy {
     /// The client's agent can be asked from inside. Off unless said: who is root in the container can ask it too.
     #[serde(skip_serializing_if = "is_off")]
     pub agent_forwarding: bool,
+    /// Said on the terminal of a login shell, with `{target}` for the target's name; nothing if empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub welcome: String,
     /// Whose SFTP server answers.
     #[serde(skip_serializing_if = "Sftp::is_default")]
     pub sftp: Sftp,
@@ -285,6 +288,7 @@ impl Default for Policy {
             pty: true,
             own_keys: true,
             agent_forwarding: false,
+            welcome: String::new(),
             sftp: Sftp::Own,
             env: BTreeMap::new(),
             forward: Forward::default(),

@@ -84,7 +84,7 @@ pub(crate) fn of_session(
     user: &User,
     client: &Client,
     made: Made<'_>,
-) -> Vec<CString> {
+) -> Variables {
     let mut all = container;
     let mut set = |name: &str, value: &[u8]| all.insert(name.as_bytes().to_vec(), value.to_vec());
     for (name, value) in settings {
@@ -107,7 +107,13 @@ pub(crate) fn of_session(
         }
     }
     all.entry(b"PATH".to_vec()).or_insert_with(|| DEFAULT_PATH.as_bytes().to_vec());
-    all.into_iter()
+    all
+}
+
+/// As execve(2) wants them.
+pub(crate) fn strings(variables: Variables) -> Vec<CString> {
+    variables
+        .into_iter()
         .filter_map(|(name, value)| CString::new([name, b"=".to_vec(), value].concat()).ok())
         .collect()
 }
@@ -156,6 +162,7 @@ mod tests {
         let container =
             from_block(b"PATH=/opt/bin\0HOME=/evil\0USER=root\0=x\0broken\0PATH=/second\0A=b=c\0");
         let all = of_session(container, &BTreeMap::new(), &user(), &client(&[("TERM", "xterm")]), made);
+        let all = strings(all);
         let all: Vec<_> = all.iter().map(|s| s.to_str().unwrap()).collect();
         for wanted in [
             "PATH=/opt/bin",
@@ -180,6 +187,7 @@ mod tests {
             &client(&[("TERM", "xterm")]),
             Made::default(),
         );
+        let all = strings(all);
         let all: Vec<_> = all.iter().map(|s| s.to_str().unwrap()).collect();
         assert!(!all.iter().any(|v| v.starts_with("TERM=") || v.starts_with("SSH_TTY=")), "{all:?}");
         assert!(all.contains(&format!("PATH={DEFAULT_PATH}").as_str()), "{all:?}");

@@ -33,10 +33,12 @@ mod relay;
 mod session;
 mod sftp;
 mod sftp_refusal;
+mod terminfo;
 mod trusted;
 mod users;
 mod waiting;
 mod wake;
+mod welcome;
 mod worker;
 
 use vestibule_sys::entry::ExitCode;

@@ -43,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) is_account: bool,
     /// `NAME=VALUE` and NUL, for each setting.
     pub(crate) env: Vec<u8>,
+    /// Said on the terminal of a login shell.
+    pub(crate) welcome: String,
     /// Whose SFTP server answers.
     pub(crate) sftp: Sftp,
     /// How it is started when it does not run.
@@ -207,6 +209,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         "image" => Sftp::Image,
         _ => Sftp::None,
     };
+    let welcome = text();
     let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
     let way = text();
     let (one, two, three, four) = (text(), text(), text(), text());
@@ -226,7 +229,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         },
         _ => return Err(Refused::setup("the parsing process gave no driver")),
     };
-    Ok(Facts { name, login_user, is_account: whose == "account", env, sftp, wake, way })
+    Ok(Facts { name, login_user, is_account: whose == "account", env, welcome, sftp, wake, way })
 }
 
 /// What the child does until the worker goes away.
@@ -361,8 +364,9 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
     };
     let whose = if target.login_user == LoginUser::Account { "account" } else { "fixed" };
     let sftp = target.policy.sftp.as_str().to_owned();
-    let head =
-        ["ok".to_owned(), String::new(), target.name.as_str().to_owned(), user, whose.to_owned(), env, sftp];
     let wake = Plan::to_fields(&target.policy);
+    let welcome = target.policy.welcome;
+    let name = target.name.as_str().to_owned();
+    let head = ["ok".to_owned(), String::new(), name, user, whose.to_owned(), env, sftp, welcome];
     head.into_iter().chain(wake).chain(way).map(String::into_bytes).collect()
 }

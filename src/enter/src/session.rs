@@ -1,7 +1,7 @@
 //! The last step: in the container's namespaces and with nothing left to give up, the user's shell, or our SFTP server.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use vestibule::messages::Refusal;
@@ -17,6 +17,8 @@ pub(crate) struct Program {
     pub(crate) what: What,
     pub(crate) args: Vec<CString>,
     pub(crate) env: Vec<CString>,
+    /// Said on the terminal before it.
+    pub(crate) welcome: Vec<u8>,
 }
 
 /// Where a program comes from.
@@ -34,7 +36,7 @@ impl Program {
             |word: &String| CString::new(word.as_str()).map_err(|_| Refused::setup("a NUL in the command"));
         let args = words.iter().map(string).collect::<Result<Vec<_>, _>>()?;
         let path = args.first().cloned().ok_or_else(|| Refused::setup("a command without a word"))?;
-        Ok(Program { what: What::File(path), args, env })
+        Ok(Program { what: What::File(path), args, env, welcome: Vec::new() })
     }
 
     /// The user's shell: as a login shell, or with the command as one argument behind `-c`, as sshd does (`do_child` in
@@ -50,12 +52,13 @@ impl Program {
             what: What::File(string(user.shell.clone())?),
             args: args.into_iter().map(string).collect::<Result<_, _>>()?,
             env,
+            welcome: Vec::new(),
         })
     }
 
     /// The SFTP server that came along.
     pub(crate) fn carried(server: Sealed, env: Vec<CString>) -> Self {
-        Program { what: What::Sealed(server.program), args: server.args, env }
+        Program { what: What::Sealed(server.program), args: server.args, env, welcome: Vec::new() }
     }
 }
 
@@ -77,6 +80,7 @@ fn become_shell(program: &Program, slave: Option<&OwnedFd>) -> Result<std::conve
             fds::become_std(slave.as_fd(), number).or_setup("dup2")?;
         }
     }
+    let _ = io::stdout().lock().write_all(&program.welcome); // a terminal that is gone ends the session by itself
     fds::close_on_exec_from(3).or_setup("close_range")?;
     signals::reset_all().or_setup("sigprocmask")?;
     process::signal_on_parent_death(relay_hangup(), process::parent_pid()).or_setup("PR_SET_PDEATHSIG")?;

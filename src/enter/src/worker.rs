@@ -26,7 +26,7 @@ use crate::refused::{OrRefuse, Refused};
 use crate::session::{self, Program};
 use crate::sftp::{self, Sealed, Server};
 use crate::users::User;
-use crate::{confine, connection, environment, leader, wake, wire};
+use crate::{confine, connection, environment, leader, terminfo, wake, welcome, wire};
 
 /// Does the work and reports to the monitor; returns the exit code.
 pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i32 {
@@ -227,18 +227,25 @@ fn enter(
     let settings = String::from_utf8_lossy(&facts.env);
     let settings =
         settings.split('\0').filter_map(|v| v.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned()));
-    let env = environment::of_session(
+    let mut variables = environment::of_session(
         environment::from_block(env),
         &settings.collect(),
         user,
         &session.client,
         Made { terminal, agent: agent.as_ref().map(|(nest, _)| nest.path.as_slice()) },
     );
-    let program = match (&session.probe, sftp) {
+    if terminal.is_some() {
+        terminfo::settle(&mut variables);
+    }
+    let env = environment::strings(variables);
+    let mut program = match (&session.probe, sftp) {
         (Some(words), _) => Program::exact(words, env)?,
         (None, Some(server)) => Program::carried(server, env),
         (None, None) => Program::of(user, session.client.command.as_deref(), env)?,
     };
+    if slave.is_some() && session.client.command.is_none() && session.probe.is_none() {
+        program.welcome = welcome::words(&facts.welcome, &facts.name, user);
+    }
     // The session's process will be seen in the container before it is the shell, and a container that may trace could
     // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket, the sealed copy
     // of the SFTP server, and the agent's directory and socket, which are the container's.

@@ -223,6 +223,9 @@ pub(crate) struct Settings {
     /// A port that -R may listen on, and no other; or 'any'
     #[arg(long, value_name = "PORT")]
     listen_port: Vec<Port>,
+    /// Said on the terminal of a login shell; '{target}' is the target's name, '' is nothing
+    #[arg(long, value_name = "TEXT")]
+    welcome: Option<String>,
     /// Whose SFTP server answers scp, sftp and sshfs; own unless said
     #[arg(long, value_name = "SERVER")]
     sftp: Option<SftpServer>,
@@ -319,6 +322,9 @@ impl Settings {
         }
         Port::apply(&self.open_port, &mut target.policy.open_ports);
         Port::apply(&self.listen_port, &mut target.policy.listen_ports);
+        if let Some(text) = &self.welcome {
+            target.policy.welcome = welcome(text)?;
+        }
         if let Some(server) = self.sftp {
             target.policy.sftp = server.into();
         }
@@ -339,6 +345,18 @@ fn login_user(user: &str) -> anyhow::Result<LoginUser> {
         bail!("user '{}': want a user's name, a number, or '{{account}}'", user.escape_debug());
     }
     Ok(LoginUser::from(user))
+}
+
+/// As much as a terminal takes before its shell has started.
+const MAX_WELCOME: usize = 4000;
+
+fn welcome(text: &str) -> anyhow::Result<String> {
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) || text.len() > MAX_WELCOME {
+        bail!(
+            "welcome: want at most {MAX_WELCOME} bytes of text, without control characters but line feeds and tabs"
+        );
+    }
+    Ok(text.to_owned())
 }
 
 fn variables(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {

@@ -221,6 +221,9 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
             let _ = out.line(format_args!("{what} {}", ports.join(" ")));
         }
     }
+    if !target.policy.welcome.is_empty() {
+        let _ = out.line(format_args!("welcome    {}", Shown(target.policy.welcome.as_bytes())));
+    }
     let _ = out.line(format_args!("sftp       {}", target.policy.sftp.as_str()));
     for (name, value) in &target.policy.env {
         let _ = out.line(format_args!("variable   {}={}", Shown(name.as_bytes()), Shown(value.as_bytes())));
