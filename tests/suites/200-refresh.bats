@@ -52,6 +52,8 @@ refreshed() { run_ok "$REFRESH" --source files "$@"; }
     refreshed --accept-shrink
     refreshed
     matches '^files: unchanged' "$output"
+    run_ok vestibulectl sources --json
+    is ok "$(jq -r '.[0].state' <<<"$output")"
 }
 
 @test "a disabled account opens nothing, and an enabled one does again" {
@@ -98,6 +100,8 @@ refreshed() { run_ok "$REFRESH" --source files "$@"; }
     run_rc 1 "$REFRESH" --source files
     matches "^files: failed: .*$TREE" "$stderr"
     expect_audit 'source=files result=failed'
+    run_rc 1 vestibulectl sources
+    matches "files +failing .*$TREE" "$output"
     KEY=ada run_ok ssh_as lab whoami
     mv "$TREE.away" "$TREE"
 }

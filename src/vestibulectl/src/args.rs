@@ -58,6 +58,12 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the sources of refresh-keys, and fail when one of them is not well
+    Sources {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say, step by step, what a login would get
     Explain(Explain),
 }

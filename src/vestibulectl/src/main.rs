@@ -19,6 +19,7 @@ mod output;
 mod paste;
 mod place;
 mod sessions;
+mod sources;
 mod target_args;
 mod targets;
 mod wake_args;
@@ -65,6 +66,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Target(command) => targets::run(&place.ready()?, command),
         Command::Grant(command) => grants::run(&place.ready()?, command),
         Command::Sessions { json } => sessions::run(json),
+        Command::Sources { json } => sources::run(&place.ready()?, json),
         Command::Explain(what) => explain::run(&place.ready()?, what),
     }
 }
