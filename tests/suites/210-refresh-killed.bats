@@ -44,7 +44,7 @@ generations() {
 
 @test "killed a hundred times, the store is the old one or the new one, and lets people in" {
     local n before after whole=0
-    people 2 400
+    people 2 2500
     run_ok "$REFRESH"
     for n in {1..100}; do
         sqlite3 /srv/people.db "UPDATE now SET g = $((n % 2))"
@@ -55,13 +55,13 @@ generations() {
         wait $! 2>/dev/null || true
         after=$(generations)
         case $after in
-        "g$((n % 2))-|400|400" | "$before") ;;
+        "g$((n % 2))-|2500|2500" | "$before") ;;
         *) fail_with "neither the old nor the new one after kill $n: $after" ;;
         esac
     done
     run_ok ssh_as lab whoami
     run_ok "$REFRESH"
-    is 'g0-|400|400' "$(generations)"
+    is 'g0-|2500|2500' "$(generations)"
     run_ok as_user vestibule-refresh sqlite3 "$STORE" 'PRAGMA integrity_check; PRAGMA foreign_key_check'
     is ok "$output"
     # Names too many in the index are harmless, and mended; names too few would shut people out.
@@ -89,8 +89,8 @@ generations() {
 }
 
 @test "logins go on while a large import runs" {
-    people 1 60000
-    detached "$BATS_TEST_TMPDIR/log" "$REFRESH" --accept-shrink
+    people 1 100000
+    detached "$BATS_TEST_TMPDIR/log" "$REFRESH"
     local import=$! logins=0
     while [[ -e /proc/$import/exe ]] && ((logins < 5)); do
         run_ok ssh_as lab whoami
@@ -99,5 +99,5 @@ generations() {
     done
     ((logins > 0))
     wait "$import"
-    is 'g0-|60000|60000' "$(generations)"
+    is 'g0-|100000|100000' "$(generations)"
 }

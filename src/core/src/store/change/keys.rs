@@ -32,6 +32,17 @@ pub enum Owner {
     Target(TargetId),
 }
 
+impl Owner {
+    /// `WHERE` for the row of a fingerprint (`?1`), of the owner with a number (`?2`), from a source (`?3`). By the owner
+    /// and not by the fingerprint (the `+`): an owner has few keys, and one key may have a million owners.
+    pub(in super::super) fn condition(self) -> &'static str {
+        match self {
+            Owner::Account(_) => "account_id = ?2 AND +fingerprint = ?1 AND source = ?3",
+            Owner::Target(_) => "target_id = ?2 AND +fingerprint = ?1 AND source = ?3",
+        }
+    }
+}
+
 impl Changes<'_> {
     /// Adds a key and returns its number.
     ///
@@ -42,9 +53,9 @@ impl Changes<'_> {
             Owner::Account(id) => (Some(id), None),
             Owner::Target(id) => (None, Some(id.0)),
         };
-        let same = "SELECT id FROM keys WHERE fingerprint = ?1 AND account_id IS ?2 AND target_id IS ?3 AND source = ?4";
         let fingerprint = &key.fingerprint.0[..];
-        if self.one::<i64>(same, (fingerprint, account, target, source))?.is_some() {
+        let same = format!("SELECT id FROM keys WHERE {}", key.owner.condition());
+        if self.one::<i64>(&same, (fingerprint, account.or(target), source))?.is_some() {
             return Err(ChangeError::Exists { what: "key", name: key.fingerprint.to_string() });
         }
         self.run(

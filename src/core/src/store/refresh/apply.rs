@@ -209,15 +209,14 @@ impl Changes<'_> {
                 return Ok(());
             }
         };
-        let (account, target) = match key.owner {
-            Owner::Account(id) => (Some(id), None),
-            Owner::Target(TargetId(id)) => (None, Some(id)),
-        };
-        let sql = "SELECT id, options = ?5 AND comment = ?6 AND expires IS ?7 FROM keys \
-                   WHERE fingerprint = ?1 AND account_id IS ?2 AND target_id IS ?3 AND source = ?4";
+        let (Owner::Account(number) | Owner::Target(TargetId(number))) = key.owner;
+        let sql = format!(
+            "SELECT id, options = ?4 AND comment = ?5 AND expires IS ?6 FROM keys WHERE {}",
+            key.owner.condition()
+        );
         let fingerprint = &key.fingerprint.0[..];
-        let row = (fingerprint, account, target, refresh.source, &key.options, &key.comment, key.expires);
-        match self.row(sql, row, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)))? {
+        let row = (fingerprint, number, refresh.source, &key.options, &key.comment, key.expires);
+        match self.row(&sql, row, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)))? {
             None => {
                 self.add_key(&key, refresh.source)?;
                 counts.keys.added += 1;
