@@ -201,7 +201,7 @@ pub(super) fn denials(faults: &mut Vec<Fault>) {
         last.truncate(last.char_indices().nth(300).map_or(last.len(), |(at, _)| at));
         let what = format!("'{AUDIT_LOG}' has {} denials of vestibule, the last: {last}", denied.len());
         faults.push(
-            Fault::new(what, "load vestibule's policy module, or see 'ausearch -m AVC -ts recent'")
+            Fault::new(what, "see 'ausearch -m AVC -ts recent' and allow what is refused")
                 .why("the policy of SELinux or AppArmor keeps a login from something that it needs"),
         );
     }
