@@ -40,6 +40,7 @@ needed='
     rsync rsync
     git git
     sshfs sshfs
+    socat socat
     /usr/lib/python3/dist-packages/asyncssh python3-asyncssh
     rpmbuild rpm
     lintian lintian

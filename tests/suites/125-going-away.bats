@@ -81,3 +81,15 @@ ended() {
     kill -STOP "$CLIENT"
     ended
 }
+
+@test "a client is killed on a bastion that hides processes from other users" {
+    mount -o remount,hidepid=2 /proc
+    run_ok as_user vestibule test ! -e /proc/1
+    began ssh_as
+    kill -KILL "$CLIENT"
+    ended
+    began ssh_on_terminal 24x80 --
+    kill -KILL "$CLIENT"
+    ended
+    mount -o remount,hidepid=0 /proc
+}

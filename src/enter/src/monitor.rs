@@ -365,13 +365,15 @@ fn without_terminal(
 fn end_session(child: &Child) -> std::io::Result<Ended> {
     let grace = Config::load_trusted(Path::new(paths::CONFIG)).map_or(10, |c| c.session.grace_seconds);
     let end = Instant::now() + Duration::from_secs(grace);
+    // A look at every number there is would keep a processor busy.
+    let pause = Duration::from_millis(if process::hides_processes() { 1000 } else { 100 });
     process::signal_session(child.pid(), SIGHUP);
     while Instant::now() < end {
         let others = process::of_session(child.pid()).iter().any(|pid| *pid != child.pid());
         if !others && child.has_ended()? {
             break;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(pause);
     }
     process::signal_session(child.pid(), SIGKILL);
     child.wait()

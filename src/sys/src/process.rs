@@ -334,15 +334,31 @@ pub fn ignore_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// The processes of session `sid` (setsid(2)), as `/proc` shows them.
+/// The processes of session `sid` (setsid(2)).
+///
+/// Where `/proc` hides other users' processes (`hidepid`, proc(5)) every number that a process can have is tried, which
+/// takes some tenths of a second: getsid(2) hides nothing.
 #[must_use]
 pub fn of_session(sid: i32) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
+    let is_of = |pid: &i32| {
         nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid))).is_ok_and(|s| s.as_raw() == sid)
-    })
-    .collect()
+    };
+    if hides_processes() {
+        let most = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+        let most = most.and_then(|text| text.trim().parse().ok()).unwrap_or(PID_MAX);
+        return (1..most).filter(is_of).collect();
+    }
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(is_of).collect()
+}
+
+/// `PID_MAX_LIMIT` of 64-bit machines (proc(5), `/proc/sys/kernel/pid_max`).
+const PID_MAX: i32 = 1 << 22;
+
+/// Whether `/proc` shows this process no processes of other users.
+#[must_use]
+pub fn hides_processes() -> bool {
+    !std::path::Path::new("/proc/1").exists()
 }
 
 /// The children of this process, as the kernel lists them in `/proc/self/task/TID/children` (proc(5)).
