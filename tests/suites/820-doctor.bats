@@ -145,7 +145,7 @@ names() {
 @test "denials of a security policy" {
     mkdir -p /var/log/audit
     printf 'type=AVC msg=audit(1790000000.123:456): avc:  denied  { read } for  pid=77 comm="keys-lookup" name="store.db" scontext=system_u:system_r:sshd_t:s0 tcontext=system_u:object_r:var_lib_t:s0 tclass=file permissive=0\n' >/var/log/audit/audit.log
-    names 'has 1 denials of vestibule, the last: .*keys-lookup' 'policy module'
+    names 'has 1 denials of vestibule, the last: .*keys-lookup' 'ausearch'
     printf 'type=AVC msg=audit(1790000000.123:456): avc:  denied  { read } for  pid=77 comm="httpd" name="x"\n' >/var/log/audit/audit.log
     run_ok vestibulectl doctor
 }
