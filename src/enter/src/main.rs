@@ -12,7 +12,7 @@
 //!   container or an engine wrote is understood there.
 
 #![cfg_attr(not(test), no_main)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod address;
 mod agent;
@@ -45,19 +45,7 @@ use vestibule_sys::entry::ExitCode;
 
 use vestibule_sys::wire;
 
-/// The C library's `main`; see [`vestibule_sys::entry`].
-#[cfg(not(test))]
-#[expect(unsafe_code, reason = "the one name that the C library looks for")]
-// SAFETY: nothing else of the program or its libraries is called `main`.
-#[unsafe(no_mangle)]
-extern "C" fn main() -> std::ffi::c_int {
-    vestibule_sys::entry::run(program)
-}
-
-#[cfg(test)]
-fn main() {
-    vestibule_sys::entry::run(program)
-}
+vestibule_sys::program!(program);
 
 fn program() -> ExitCode {
     match args::prepare() {

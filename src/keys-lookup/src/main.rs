@@ -5,7 +5,7 @@
 //! logged and printed.
 
 #![cfg_attr(not(test), no_main)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod args;
 mod audit;
@@ -17,19 +17,7 @@ use vestibule_sys::entry::ExitCode;
 
 use args::Args;
 
-/// The C library's `main`; see [`vestibule_sys::entry`].
-#[cfg(not(test))]
-#[expect(unsafe_code, reason = "the one name that the C library looks for")]
-// SAFETY: nothing else of the program or its libraries is called `main`.
-#[unsafe(no_mangle)]
-extern "C" fn main() -> std::ffi::c_int {
-    vestibule_sys::entry::run(program)
-}
-
-#[cfg(test)]
-fn main() {
-    vestibule_sys::entry::run(program)
-}
+vestibule_sys::program!(program);
 
 fn program() -> ExitCode {
     match Args::parse(std::env::args_os().skip(1)) {

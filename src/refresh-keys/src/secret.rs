@@ -23,8 +23,8 @@ pub(crate) struct SecretError {
 }
 
 impl Secret {
-    /// The first line of `path`: a regular file of root's or of this user's, with no permission for others, and none for
-    /// its group but reading.
+    /// The first line of `path`: a regular file of this user's (or root's), with no permission for anybody else. (The group
+    /// that it runs with is that of the store, which every login name has too.)
     ///
     /// # Errors
     /// What is wrong with the file; nothing of what is in it.
@@ -62,11 +62,10 @@ fn read_file(path: &Path) -> io::Result<Result<String, &'static str>> {
         return Ok(Err("it is not a regular file"));
     }
     if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
-        return Ok(Err("it belongs to another user; chown it to root or vestibule-refresh"));
+        return Ok(Err("it belongs to another user; chown it to vestibule-refresh"));
     }
-    // Root's file is given to the reader by its group.
-    if meta.mode() & 0o037 != 0 {
-        return Ok(Err("others can read or write it; chmod it to 0640 or less"));
+    if meta.mode() & 0o077 != 0 {
+        return Ok(Err("others can read or write it; chmod it to 0600 or less"));
     }
     let mut text = String::new();
     file.take(MAX).read_to_string(&mut text)?;
@@ -92,10 +91,14 @@ mod tests {
         let secret = with(" s3cret \nmore\n", 0o600).unwrap();
         assert_eq!(secret.expose(), "s3cret");
         assert!(!format!("{secret:?}").contains("s3cret"));
-        assert!(with("s3cret\n", 0o640).is_ok());
-        for (text, mode) in
-            [("s3cret\n", 0o644), ("s3cret\n", 0o660), ("s3cret\n", 0o602), ("", 0o600), ("a\u{7}\n", 0o600)]
-        {
+        for (text, mode) in [
+            ("s3cret\n", 0o640),
+            ("s3cret\n", 0o644),
+            ("s3cret\n", 0o660),
+            ("s3cret\n", 0o602),
+            ("", 0o600),
+            ("a\u{7}\n", 0o600),
+        ] {
             let error = with(text, mode).unwrap_err().to_string();
             assert!(!error.contains("s3cret"), "{error}");
         }

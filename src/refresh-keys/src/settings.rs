@@ -49,21 +49,39 @@ pub(crate) enum Kind {
         path: PathBuf,
     },
     /// Statements for a database of SQLite.
-    Sqlite {
-        /// The database; absolute.
-        path: PathBuf,
-        /// A statement for each kind of row.
-        #[serde(flatten)]
-        queries: Queries,
-    },
+    Sqlite(Sqlite),
     /// vestibule-feed(5).
     Feed(network::Feed),
     /// Statements for a database of PostgreSQL.
     Postgres(Box<network::Postgres>),
 }
 
+/// `kind = "sqlite"`. Its keys stand here one by one: flattened, a misspelt one would be no fault, and its rows would go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sqlite {
+    /// The database; absolute.
+    pub(crate) path: PathBuf,
+    accounts: Option<String>,
+    keys: Option<String>,
+    targets: Option<String>,
+    grants: Option<String>,
+}
+
+impl Sqlite {
+    /// A statement for each kind of row.
+    pub(crate) fn queries(&self) -> Queries {
+        Queries {
+            accounts: self.accounts.clone(),
+            keys: self.keys.clone(),
+            targets: self.targets.clone(),
+            grants: self.grants.clone(),
+        }
+    }
+}
+
 /// A statement for each kind of row; a source needs not have all.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Queries {
     pub(crate) accounts: Option<String>,
     pub(crate) keys: Option<String>,
@@ -125,16 +143,16 @@ impl Allow {
         match driver {
             Driver::Docker { engine: name, container, .. } => engine(name, container)?,
             Driver::Namespace { leader } => {
-                let leader = match leader {
-                    Leader::PidFile(path) => format!("pid_file:{path}"),
-                    Leader::Machine(name) => format!("machine:{name}"),
-                    Leader::Lxc(name) => format!("lxc:{name}"),
-                    Leader::Cgroup(path) => format!("cgroup:{path}"),
+                let (word, text) = match leader {
+                    Leader::PidFile(path) => ("pid_file", path),
+                    Leader::Machine(name) => ("machine", name),
+                    Leader::Lxc(name) => ("lxc", name),
+                    Leader::Cgroup(path) => ("cgroup", path),
                 };
-                if leader.split('/').any(|part| part == "..") {
+                if text.split('/').any(|part| part == "..") {
                     return Err("a path with '..'".to_owned());
                 }
-                need(&self.leaders, &leader, "allow.leaders")?;
+                need(&self.leaders, &format!("{word}:{text}"), "allow.leaders")?;
             }
             Driver::Tcp { address: TcpAddress::Fixed { host, port } } => {
                 need(&self.addresses, &format!("{host}:{port}"), "allow.addresses")?;
@@ -257,6 +275,8 @@ mod tests {
             assert!(some.check(&docker, "ada", Some(home)).is_err(), "{home}");
         }
         assert!(some.check(&up, "ada", None).is_err());
+        let first = driver(r#"{"driver":"namespace","leader":{"cgroup":"../system.slice"}}"#);
+        assert!(allow("leaders = ['cgroup:*']").check(&first, "ada", None).is_err());
         assert!(some.check(&tcp, "ada", None).is_err());
     }
 
@@ -268,6 +288,7 @@ mod tests {
             "kind = 'ldap'",
             "path = '/srv/hr'",
             "kind = 'directory'\npath = '/srv/hr'\npaht = 1",
+            "kind = 'sqlite'\npath = '/srv/hr.db'\nkyes = 'SELECT 1'",
             "kind = 'directory'\npath = '/srv/hr'\nmax_shrink = 2.0",
             "kind = 'directory'\npath = '/srv/hr'\nallow = { everything = true }",
         ] {

@@ -5,7 +5,7 @@
 //! or carries bytes to a TCP target.
 
 #![cfg_attr(not(test), no_main)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod authorise;
 mod forward;
@@ -38,19 +38,7 @@ impl Refused {
     }
 }
 
-/// The C library's `main`; see [`vestibule_sys::entry`].
-#[cfg(not(test))]
-#[expect(unsafe_code, reason = "the one name that the C library looks for")]
-// SAFETY: nothing else of the program or its libraries is called `main`.
-#[unsafe(no_mangle)]
-extern "C" fn main() -> std::ffi::c_int {
-    vestibule_sys::entry::run(program)
-}
-
-#[cfg(test)]
-fn main() {
-    vestibule_sys::entry::run(program)
-}
+vestibule_sys::program!(program);
 
 fn program() -> ExitCode {
     if std::env::args_os().len() > 1 {

@@ -2,7 +2,7 @@
 //!
 //! Before `main`, the standard library looks for the bounds of the stack in `/proc/self/maps` and sets up an alternative
 //! signal stack, to name a stack overflow in words; an eighth of what a program that does nothing takes. Such a program
-//! has `#![no_main]` and the C library's `main`, which calls [`run`]. What else the standard library does there, `run`
+//! has `#![no_main]` and [`program!`](crate::program), the C library's `main`, which calls [`run`]. What else the standard library does there, `run`
 //! does: `SIGPIPE` is ignored, 0, 1 and 2 are open, a panic ends the program with 101, and standard output is flushed.
 
 use std::panic::{UnwindSafe, catch_unwind};
@@ -45,4 +45,23 @@ fn standard_descriptors() -> bool {
                 || libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == number
         }
     })
+}
+
+/// Makes the C library's `main` of a function without arguments that returns an [`ExitCode`]: once, in the crate of a
+/// program that has `#![cfg_attr(not(test), no_main)]`.
+#[macro_export]
+macro_rules! program {
+    ($program:path) => {
+        // SAFETY: nothing else of a program or its libraries is called `main`; two would not link.
+        #[cfg(not(test))]
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> ::std::ffi::c_int {
+            $crate::entry::run($program)
+        }
+
+        #[cfg(test)]
+        fn main() {
+            $crate::entry::run($program)
+        }
+    };
 }

@@ -77,7 +77,7 @@ pub(crate) trait Source {
 pub(crate) fn open(source: &settings::Source) -> anyhow::Result<Box<dyn Source + '_>> {
     Ok(match &source.kind {
         Kind::Directory { path } => Box::new(directory::Directory::new(path)),
-        Kind::Sqlite { path, queries } => Box::new(sqlite::Sqlite::open(path, queries)?),
+        Kind::Sqlite(settings) => Box::new(sqlite::Sqlite::open(settings)?),
         Kind::Feed(settings) => Box::new(feed::Feed::new(settings)?),
         Kind::Postgres(settings) => Box::new(postgres::Postgres::new(settings)?),
     })

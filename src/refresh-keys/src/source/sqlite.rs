@@ -1,6 +1,5 @@
 //! Statements of the operator's own for a database of SQLite, which is opened to be read and nothing else.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::tabular::{self, Table};
 use super::{Answer, Ask, Source, SourceFault};
-use crate::settings::Queries;
+use crate::settings::{self, Queries};
 use crate::sink::Sink;
 
 /// How long a statement may take.
@@ -19,13 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const EVERY: i32 = 100_000;
 
 /// An open database.
-pub(super) struct Sqlite<'a> {
+pub(super) struct Sqlite {
     conn: Connection,
-    queries: &'a Queries,
+    queries: Queries,
 }
 
-impl<'a> Sqlite<'a> {
-    pub(super) fn open(path: &Path, queries: &'a Queries) -> anyhow::Result<Self> {
+impl Sqlite {
+    pub(super) fn open(settings: &settings::Sqlite) -> anyhow::Result<Self> {
+        let path = &settings.path;
         let name = || format!("can't open '{}'", path.display());
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, flags).with_context(name)?;
@@ -33,7 +33,7 @@ impl<'a> Sqlite<'a> {
         let end = Instant::now() + PATIENCE;
         conn.progress_handler(EVERY, Some(move || Instant::now() > end)).with_context(name)?;
         conn.execute_batch("PRAGMA query_only = ON; BEGIN").with_context(name)?;
-        Ok(Sqlite { conn, queries })
+        Ok(Sqlite { conn, queries: settings.queries() })
     }
 
     fn say(&self, table: Table, sql: &str, sink: &mut Sink<'_>) -> Result<(), SourceFault> {
@@ -75,7 +75,7 @@ fn value(value: ValueRef<'_>) -> Result<Value, &'static str> {
     })
 }
 
-impl Source for Sqlite<'_> {
+impl Source for Sqlite {
     fn fetch(&mut self, _: &Ask<'_>, sink: &mut Sink<'_>) -> Result<Answer, SourceFault> {
         for (table, sql) in [
             (Table::Accounts, &self.queries.accounts),
