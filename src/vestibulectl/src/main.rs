@@ -9,7 +9,9 @@
 mod accounts;
 mod args;
 mod check;
+mod driver_args;
 mod explain;
+mod forward_args;
 mod getent;
 mod grants;
 mod init;
