@@ -5,6 +5,7 @@ load ../lib/bastion
 
 REFRESH=/usr/libexec/vestibule/refresh-keys
 TREE=/srv/vestibule
+CLOCK=/var/lib/vestibule/refresh.clock
 
 setup_file() {
     bastion_start
@@ -168,6 +169,105 @@ TOML
     refreshed
     KEY=ada run_ok ssh_as lab whoami
     sed -i /max_stale/d /etc/vestibule/vestibule.toml.d/50-files.toml
+}
+
+# aged SECONDS: everything that is noted of sources was noted so much earlier.
+aged() {
+    run_ok as_user vestibule-refresh sqlite3 /var/lib/vestibule/store.db \
+        "UPDATE sources SET tried = tried - $1, succeeded = succeeded - $1, valid_until = valid_until - $1"
+}
+
+# clock_was BY: the clock was set by BY seconds since the last run. Clocks can't be set in a box; what the last run noted of
+# them can.
+clock_was() {
+    local boot ahead
+    read -r boot ahead <"$CLOCK"
+    echo "$boot $((ahead - $1))" >"$CLOCK"
+}
+
+# with_max_stale SECONDS: the source answered just now, and its keys count for so long.
+with_max_stale() {
+    sed -i -e /max_stale/d -e "/^kind/a max_stale = $1" /etc/vestibule/vestibule.toml.d/50-files.toml
+    refreshed --accept-shrink
+    KEY=ada run_ok ssh_as lab whoami
+}
+without_max_stale() { sed -i /max_stale/d /etc/vestibule/vestibule.toml.d/50-files.toml; }
+
+@test "half-way to max_stale the list of sources, the log and doctor say that it is ageing" {
+    with_max_stale 1000
+    aged 480
+    mv "$TREE" "$TREE.away"
+    run_rc 1 "$REFRESH"
+    matches_not 'ageing' "$stderr"
+    run_rc 1 vestibulectl sources
+    matches 'files +failing' "$output"
+    aged 22
+    run_rc 1 "$REFRESH"
+    is 1 "$(grep -c -E '^files: ageing: it has not answered for 5[0-9]{2} seconds; its keys count for 4[0-9]{2} more' <<<"$stderr")"
+    expect_audit 'refresh-keys.*source=files age=ageing'
+    run_rc 1 vestibulectl sources
+    matches 'files +ageing' "$output"
+    run_any vestibulectl doctor
+    matches "fault: the source 'files' has not answered since .*its keys count until" "$output"
+    KEY=ada run_ok ssh_as lab whoami
+    aged 520
+    run_rc 1 "$REFRESH"
+    matches 'files: stale: ' "$stderr"
+    run_any vestibulectl doctor
+    matches "fault: the source 'files' .*have ceased to count" "$output"
+    KEY=ada ssh_refused lab whoami
+    mv "$TREE.away" "$TREE"
+    refreshed
+    matches_not 'ageing|stale' "$output$stderr"
+    run_ok vestibulectl sources
+    matches 'files +ok' "$output"
+    run_any vestibulectl doctor
+    matches_not "source 'files'" "$output"
+    without_max_stale
+}
+
+@test "a clock that was behind and is right again shuts nobody out, though the source is away" {
+    with_max_stale 1000
+    # The last run was by a clock ten years behind, just now.
+    aged 315360000
+    clock_was 315360000
+    KEY=ada ssh_refused lab whoami
+    mv "$TREE" "$TREE.away"
+    run_rc 1 "$REFRESH"
+    matches 'its keys count for (9[5-9][0-9]|1000) more seconds' "$stderr"
+    KEY=ada run_ok ssh_as lab whoami
+    # A second run moves nothing again.
+    run_rc 1 "$REFRESH"
+    KEY=ada run_ok ssh_as lab whoami
+    mv "$TREE.away" "$TREE"
+    without_max_stale
+}
+
+@test "a clock that was ahead keeps no source fresh that is away" {
+    with_max_stale 1000
+    # The last run was by a clock ten years ahead, and the source had not answered for 995 seconds then.
+    aged 995
+    aged -315360000
+    clock_was -315360000
+    mv "$TREE" "$TREE.away"
+    run_rc 1 "$REFRESH"
+    matches 'its keys (count for [0-9] more seconds|have ceased to count)' "$stderr"
+    # The same over a boot, where nothing is known of the clock: what was noted in the future counts as noted now.
+    refreshed_by_a_future_clock() {
+        mv "$TREE.away" "$TREE"
+        refreshed
+        mv "$TREE" "$TREE.away"
+        aged -315360000
+        sed -i 's/^[^ ]*/another-boot/' "$CLOCK"
+    }
+    refreshed_by_a_future_clock
+    run_rc 1 "$REFRESH"
+    matches 'its keys count for (9[5-9][0-9]|1000) more seconds' "$stderr"
+    run_ok as_user vestibule-refresh sqlite3 /var/lib/vestibule/store.db \
+        "SELECT valid_until <= strftime('%s', 'now') + 1000 FROM sources WHERE name = 'files'"
+    is 1 "$output"
+    mv "$TREE.away" "$TREE"
+    without_max_stale
 }
 
 @test "an existing table is a source: statements of the operator's own" {

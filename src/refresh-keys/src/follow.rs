@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
-use vestibule::store::Scope;
+use vestibule::store::{Age, Scope};
 
 use crate::args::Args;
 use crate::http::chance;
-use crate::run::{Place, cursor, refresh};
+use crate::report;
+use crate::run::{Place, ages, cursor, refresh};
 use crate::settings::Source;
 use crate::source::{self, News};
 
@@ -78,6 +79,7 @@ impl Service {
         let mut news: Option<Box<dyn News>> = None;
         let mut wanted = vec![Scope::All];
         let mut failures = 0;
+        let mut told = Age::Fresh;
         loop {
             let mut well = true;
             for scope in &wanted {
@@ -99,9 +101,17 @@ impl Service {
                     }
                     Err(error) => {
                         news = None;
-                        crate::report::log_fault(&format!("source={}: no news: {error:#}", source.name));
+                        report::log_fault(&format!("source={}: no news: {error:#}", source.name));
                     }
                 }
+            }
+            // Once for each age, not for each try.
+            for row in ages(&self.place).iter().filter(|row| row.name == source.name) {
+                let age = row.age(vestibule_sys::time::now());
+                if age != told {
+                    report::tell_age(row);
+                }
+                told = age;
             }
             // What happened meanwhile is not known.
             wanted = vec![Scope::All];

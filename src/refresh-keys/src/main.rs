@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod clock;
 mod follow;
 mod http;
 mod identity;

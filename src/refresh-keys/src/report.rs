@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use vestibule::messages::shown;
-use vestibule::store::Counts;
+use vestibule::store::{Age, Counts, SourceRow};
 use vestibule_sys::syslog::{Severity, Syslog};
 
 /// Problems that are kept with their words; of the rest only the number.
@@ -125,6 +125,23 @@ impl std::fmt::Display for Changed<'_> {
         }
         Ok(())
     }
+}
+
+/// Warns of a source whose keys cease to count before long, or did: in the log and on standard error.
+pub(crate) fn tell_age(row: &SourceRow) {
+    let now = vestibule_sys::time::now();
+    let left = row.valid_until.map_or(0, |end| end.saturating_sub(now));
+    let ago = now.saturating_sub(row.succeeded.unwrap_or(now));
+    let words = match row.age(now) {
+        Age::Fresh => return,
+        Age::Ageing => format!("it has not answered for {ago} seconds; its keys count for {left} more"),
+        Age::Stale => format!("it has not answered for {ago} seconds; its keys have ceased to count"),
+    };
+    let name = shown(&row.name);
+    let age = if row.age(now) == Age::Stale { "stale" } else { "ageing" };
+    Syslog::open("refresh-keys")
+        .line(Severity::Warning, format_args!("source={name} age={age} why={words:?}"));
+    let _ = writeln!(io::stderr().lock(), "{name}: {age}: {words}");
 }
 
 /// A run that could not even begin.

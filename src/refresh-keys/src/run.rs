@@ -10,13 +10,14 @@ use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use vestibule::config::Config;
 use vestibule::paths;
-use vestibule::store::{ChangeError, Counts, Refresh, Scope, SourceRow, SourceUpdate, Stage, Writer};
+use vestibule::store::{ChangeError, Counts, Refresh, Scope, SourceRow, SourceUpdate, Stage, Store, Writer};
 
 use crate::args::Args;
+use crate::clock;
 use crate::follow;
 use crate::identity;
 use crate::progress::Progress;
-use crate::report::{Problems, Report};
+use crate::report::{self, Problems, Report};
 use crate::settings::{self, Source};
 use crate::sink::{Sink, canonical};
 use crate::source::{self, Answer, Ask, SourceFault};
@@ -72,7 +73,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         });
         report.tell(args.json).context("standard output")?;
     }
+    let asked = |row: &SourceRow| args.source.is_empty() || args.source.contains(&row.name);
+    for row in ages(&place).iter().filter(|row| asked(row)) {
+        report::tell_age(row);
+    }
     Ok(ExitCode::from(code))
+}
+
+/// What the store has of sources; nothing when it can't be asked, which was told before.
+pub(crate) fn ages(place: &Place) -> Vec<SourceRow> {
+    Store::open_read(&place.store).and_then(|store| store.sources()).unwrap_or_default()
 }
 
 /// Refreshes one source. Whatever fails, the store keeps the source's last good rows.
@@ -129,7 +139,12 @@ fn attempt(
     let _lock = lock(&place.directory.join(format!("refresh-{}.lock", source.name)))?;
     drop(next);
     let mut writer = open(place)?;
-    let known = writer.change(|changes| changes.source(&source.name))?;
+    let known = writer.change(|changes| {
+        if !args.dry_run {
+            clock::follow_clock(changes, &place.directory)?;
+        }
+        anyhow::Ok(changes.source(&source.name)?)
+    })?;
     let cursor = known.and_then(|row: SourceRow| row.cursor).filter(|_| !args.full && *scope == Scope::All);
     let mut stage = Stage::create(&place.directory.join(format!("refresh-{}.stage", source.name)))?;
     let mut sink = Sink { stage: &mut stage, problems, progress, scope, allow: &source.common.allow };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use vestibule::store::SourceRow;
+use vestibule::store::{Age, SourceRow};
 
 use crate::output::{Output, Shown};
 use crate::place::Ready;
@@ -13,7 +13,8 @@ use crate::when;
 #[derive(Serialize)]
 struct SourceJson {
     name: String,
-    /// `ok`, `failing`, or `stale` when its keys have ceased to count.
+    /// `ok`, `failing`, `ageing` when half of the time that its keys count without an answer is over, or `stale` when all
+    /// of it is.
     state: &'static str,
     tried: i64,
     succeeded: Option<i64>,
@@ -23,10 +24,11 @@ struct SourceJson {
 
 impl SourceJson {
     fn new(row: SourceRow, now: i64) -> Self {
-        let state = match (&row.failure, row.valid_until) {
-            (_, Some(end)) if end <= now => "stale",
-            (Some(_), _) => "failing",
-            (None, _) => "ok",
+        let state = match (row.age(now), &row.failure) {
+            (Age::Stale, _) => "stale",
+            (Age::Ageing, _) => "ageing",
+            (Age::Fresh, Some(_)) => "failing",
+            (Age::Fresh, None) => "ok",
         };
         let SourceRow { name, tried, succeeded, valid_until, failure, .. } = row;
         SourceJson { name, state, tried, succeeded, valid_until, failure }

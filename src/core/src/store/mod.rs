@@ -22,7 +22,9 @@ pub use error::StoreError;
 pub use list::{AccountRow, GrantLine, KeyFilter, KeyOwner, KeyRow, TargetRow};
 pub use names::NamesReport;
 pub use read::{Account, AccountKey, GrantRow, KeyFacts, Resolved, Revocation, Store, TargetKey};
-pub use refresh::{Count, Counts, Gone, Refresh, Scope, SourceRow, SourceUpdate, Stage, Staged, StagedOwner};
+pub use refresh::{
+    Age, Count, Counts, Gone, Refresh, Scope, SourceRow, SourceUpdate, Stage, Staged, StagedOwner,
+};
 pub use schema::{APPLICATION_ID, VERSION};
 pub use write::Writer;
 

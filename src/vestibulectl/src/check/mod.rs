@@ -11,13 +11,14 @@ use serde::Serialize;
 use vestibule::config::Config;
 use vestibule::names::login::target_lookups;
 use vestibule::paths;
-use vestibule::store::{Store, Writer};
+use vestibule::store::{Age, SourceRow, Store, Writer};
 use vestibule::target::{Driver, TcpAddress};
 
 use crate::init;
 use crate::layout::{self, Identities};
 use crate::output::{Output, Shown};
 use crate::place::{Place, as_owner};
+use crate::when;
 
 mod host;
 mod server;
@@ -213,6 +214,31 @@ fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fa
     });
     faults.extend(listed.err().map(|error| Fault::new(format!("{:#}", anyhow::Error::from(error)), "")));
     host_users(store, config, faults);
+    match store.sources() {
+        Ok(sources) => faults.extend(sources.iter().filter_map(|source| ageing(source, when::now()))),
+        Err(error) => faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "")),
+    }
+}
+
+/// A source whose keys cease to count before long, or did.
+fn ageing(source: &SourceRow, now: i64) -> Option<Fault> {
+    let SourceRow { name, succeeded: Some(answered), valid_until: Some(end), failure, .. } = source else {
+        return None;
+    };
+    let why = failure.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let what = format!("the source '{name}' has not answered since {}{why}", when::show(*answered));
+    let mend = format!("run 'refresh-keys --source {name}' and see why");
+    match source.age(now) {
+        Age::Fresh => None,
+        Age::Ageing => Some(
+            Fault::new(format!("{what}: its keys count until {}", when::show(*end)), mend)
+                .why("More than half of its max_stale is over; after the rest its keys open nothing."),
+        ),
+        Age::Stale => Some(
+            Fault::new(format!("{what}: its keys have ceased to count"), mend)
+                .why("Its max_stale is over. Its keys open nothing until it answers again."),
+        ),
+    }
 }
 
 /// Names that a user of this host has got since they were added.

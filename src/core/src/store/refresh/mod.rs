@@ -10,7 +10,7 @@ mod remove;
 mod sources;
 mod stage;
 
-pub use sources::{SourceRow, SourceUpdate};
+pub use sources::{Age, SourceRow, SourceUpdate};
 pub use stage::{Gone, Stage, Staged, StagedOwner};
 
 /// What a source was asked for.

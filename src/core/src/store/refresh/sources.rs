@@ -23,6 +23,17 @@ pub struct SourceRow {
     pub failure: Option<String>,
 }
 
+/// How a source's keys stand with the time that they count without an answer, its `max_stale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// It answered a while ago, or its keys count for ever.
+    Fresh,
+    /// Half of the time, or more, is over.
+    Ageing,
+    /// All of it is: its keys open nothing.
+    Stale,
+}
+
 /// How asking a source ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceUpdate<'a> {
@@ -51,6 +62,19 @@ impl SourceRow {
             valid_until: row.get(4)?,
             failure: row.get(5)?,
         })
+    }
+}
+
+impl SourceRow {
+    /// How its keys stand at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn age(&self, now: i64) -> Age {
+        let (Some(answered), Some(end)) = (self.succeeded, self.valid_until) else { return Age::Fresh };
+        match () {
+            () if now >= end => Age::Stale,
+            () if now >= answered.saturating_add(end.saturating_sub(answered) / 2) => Age::Ageing,
+            () => Age::Fresh,
+        }
     }
 }
 
@@ -93,5 +117,54 @@ impl Changes<'_> {
             }
         };
         Ok(())
+    }
+
+    /// Moves what was noted of all sources by so many seconds: the clock that it was noted by was set since. After that,
+    /// what still lies in the future was noted by a clock that was wrong, and is as if it had been noted now: a source
+    /// that does not answer is stale a `max_stale` later, and not years later.
+    ///
+    /// # Errors
+    /// [`ChangeError::Store`].
+    pub fn move_sources(&mut self, by: i64) -> Result<(), ChangeError> {
+        const MOVE: &str = "UPDATE sources SET tried = tried + ?1, succeeded = succeeded + ?1, \
+                            valid_until = valid_until + ?1";
+        if by != 0 {
+            self.run(MOVE, [by])?;
+        }
+        const FUTURE: &str = "UPDATE sources SET tried = ?1, succeeded = succeeded - (tried - ?1), \
+                              valid_until = valid_until - (tried - ?1) WHERE tried > ?1";
+        self.run(FUTURE, [self.now()])?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_ages_before_it_is_stale() {
+        let row = |succeeded, valid_until| SourceRow {
+            name: "hub".to_owned(),
+            cursor: None,
+            tried: 0,
+            succeeded,
+            valid_until,
+            failure: None,
+        };
+        let hour = row(Some(1000), Some(4600));
+        for (now, age) in [
+            (0, Age::Fresh),
+            (1000, Age::Fresh),
+            (2799, Age::Fresh),
+            (2800, Age::Ageing),
+            (4599, Age::Ageing),
+            (4600, Age::Stale),
+            (i64::MAX, Age::Stale),
+        ] {
+            assert_eq!(hour.age(now), age, "{now}");
+        }
+        assert_eq!(row(Some(1000), None).age(i64::MAX), Age::Fresh);
+        assert_eq!(row(None, None).age(0), Age::Fresh);
     }
 }
