@@ -24,6 +24,8 @@ pub(crate) enum Task {
     Address { target: TargetId },
     /// Give a login's network namespace to `pam_vestibule`.
     Network,
+    /// Go on starting a target that `enter --network` wants.
+    Wake { session: String, target: TargetId, account: Option<AccountName> },
 }
 
 /// A session, as `route-session` authorised it.
@@ -45,6 +47,7 @@ pub(crate) struct Session {
 const USAGE: &str = "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--pty]
        enter --address N
        enter --network
+       enter --wake ID N [NAME]
 ";
 
 /// Makes this process fit for what follows, and reads the command line.
@@ -72,20 +75,35 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
     }
 }
 
-/// Root may ask for one thing only. Nothing of a container is entered for it, so it needs not run from sealed memory.
+/// Root may ask for little. Nothing of a container is entered for `--network`, so it needs not run from sealed memory.
 fn prepare_for_pam() -> Result<Task, ExitCode> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if args != ["--network"] {
-        return Err(refuse("-", NOT_BY_ROOT));
-    }
+    let task = match &args[..] {
+        [network] if network == "--network" => Some(Task::Network),
+        [wake, of @ ..] if wake == "--wake" => wake_of(of),
+        _ => None,
+    };
+    let Some(task) = task else { return Err(refuse("-", NOT_BY_ROOT)) };
     let ready = process::set_dumpable(false)
         .map_err(|e| format!("PR_SET_DUMPABLE: {e}"))
+        .and_then(|()| if matches!(task, Task::Network) { Ok(()) } else { run_sealed() })
         .and_then(|()| leave_callers_behind());
-    ready.map(|()| Task::Network).map_err(|what| refuse("-", &what))
+    ready.map(|()| task).map_err(|what| refuse("-", &what))
+}
+
+fn wake_of(words: &[OsString]) -> Option<Task> {
+    let words: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+    let (session, target, account) = match words?[..] {
+        [session, target] => (session, target, None),
+        [session, target, account] => (session, target, Some(AccountName::try_from(account).ok()?)),
+        _ => return None,
+    };
+    let session = session_id(session).ok()?;
+    Some(Task::Wake { session, target: TargetId(target.parse().ok()?), account })
 }
 
 /// Says what keeps this program from running, where an operator looks for it too.
-fn refuse(session: &str, what: &str) -> ExitCode {
+pub(crate) fn refuse(session: &str, what: &str) -> ExitCode {
     let code = Exit::Setup.code();
     let log = Syslog::open("enter");
     log.line(Severity::Error, format_args!("session={session} result=refused exit={code} cause={what:?}"));
@@ -126,6 +144,12 @@ fn harden() -> Result<(), String> {
         return Err(NOT_BY_ROOT.to_owned());
     }
     process::set_dumpable(false).map_err(|e| format!("PR_SET_DUMPABLE: {e}"))?;
+    run_sealed()?;
+    leave_callers_behind()
+}
+
+/// Executes this program again from sealed memory, unless it runs from there.
+fn run_sealed() -> Result<(), String> {
     if !memfd::running_sealed().map_err(|e| format!("'/proc/self/exe': {e}"))? {
         let strings = |all: Vec<OsString>| -> Vec<CString> {
             all.into_iter().filter_map(|s| CString::new(s.into_vec()).ok()).collect()
@@ -143,7 +167,7 @@ fn harden() -> Result<(), String> {
         let e = memfd::execute_self_sealed(&args, &env);
         return Err(format!("can't run from sealed memory (is sysctl vm.memfd_noexec 2?): {e}"));
     }
-    leave_callers_behind()
+    Ok(())
 }
 
 fn leave_callers_behind() -> Result<(), String> {

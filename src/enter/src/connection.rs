@@ -5,7 +5,8 @@
 //! but the processes above it are not its own to choose. A session is of the connection whose sshd is above it.
 //!
 //! What a program must believe stands in the file's name, `PID.START.TARGET.ACCOUNT` (sshd's process, when it started,
-//! the target's number, the account or `-`), so that nothing is parsed. What it holds is for people.
+//! the target's number, the account or `-`), so that nothing is parsed for that. What it holds is
+//! for people, but for why a target could not be started, which the session says.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,11 +14,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::TargetId;
 use vestibule_sys::procfs::ProcDir;
+
+use crate::wake::Failed;
 
 /// sshd's process is one or two above; nobody's shell stands between.
 const MAX_ABOVE: usize = 8;
@@ -32,6 +35,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) client: Option<&'a str>,
     /// Where its forwards end.
     pub(crate) network: &'a str,
+    /// Its target could not be started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_woken: Option<&'a Failed>,
     /// sshd's privileged process.
     pub(crate) pid: i32,
     /// Seconds since 1970.
@@ -84,20 +90,30 @@ fn path(process: &ProcDir, started: u64, target: TargetId, account: Option<&Acco
     Path::new(paths::CONNECTIONS_DIR).join(format!("{}.{started}.{}.{account}", process.pid(), target.0))
 }
 
-/// Whether this process is below an sshd that `pam_vestibule` let in to this target, as this account.
+/// What a session has to know of the connection that it belongs to.
+#[derive(Deserialize, Default)]
+pub(crate) struct Above {
+    /// Its target could not be started.
+    pub(crate) not_woken: Option<Failed>,
+}
+
+/// The connection that this process is below: of an sshd that `pam_vestibule` let in to this target as this account.
+/// `None` if there is none such above.
 ///
 /// # Errors
 /// As read(2) of `/proc`.
-pub(crate) fn is_below(target: TargetId, account: Option<&AccountName>) -> io::Result<bool> {
-    let above = above()?;
-    let found = above.iter().any(|(process, started)| path(process, *started, target, account).exists());
+pub(crate) fn above(target: TargetId, account: Option<&AccountName>) -> io::Result<Option<Above>> {
+    let above = processes_above()?;
+    let paths = above.iter().map(|(process, started)| path(process, *started, target, account));
+    let found = paths.filter_map(|path| fs::read(path).ok()).next();
     // A process above that ended meanwhile, and another one with its number, would show here.
     let numbers = |above: &[(ProcDir, u64)]| above.iter().map(|(p, s)| (p.pid(), *s)).collect::<Vec<_>>();
-    Ok(found && numbers(&above) == numbers(&self::above()?))
+    let still = numbers(&above) == numbers(&processes_above()?);
+    Ok(found.filter(|_| still).map(|entry| serde_json::from_slice(&entry).unwrap_or_default()))
 }
 
 /// The processes above this one, and when each started.
-fn above() -> io::Result<Vec<(ProcDir, u64)>> {
+fn processes_above() -> io::Result<Vec<(ProcDir, u64)>> {
     let mut above = Vec::new();
     let mut parent = ProcDir::own()?.parent()?;
     while parent > 1 && above.len() < MAX_ABOVE {

@@ -52,6 +52,12 @@ fn program() -> ExitCode {
         Ok(args::Task::Session(session)) => monitor::run(&session),
         Ok(args::Task::Address { target }) => address::print(target),
         Ok(args::Task::Network) => network::run(),
+        Ok(args::Task::Wake { session, target, account }) => {
+            match wake::resume(&session, target, account.as_ref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(refused) => args::refuse(&session, &refused.cause),
+            }
+        }
         Err(code) => code,
     }
 }

@@ -18,7 +18,7 @@ use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::store::{Store, StoreError};
-use vestibule::target::{Driver, ExecWay, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress};
+use vestibule::target::{Driver, ExecWay, Forward, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress};
 use vestibule::visit;
 use vestibule_sys::{caps, fds, process, seccomp};
 
@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) welcome: String,
     /// Whose SFTP server answers.
     pub(crate) sftp: Sftp,
+    /// Whether any forward is granted, where forwards end in the target.
+    pub(crate) forwards: bool,
     /// How it is started when it does not run.
     pub(crate) wake: Option<Plan>,
     pub(crate) way: Way,
@@ -210,6 +212,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         _ => Sftp::None,
     };
     let welcome = text();
+    let forwards = text() == "forwards";
     let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
     let way = text();
     let (one, two, three, four) = (text(), text(), text(), text());
@@ -229,7 +232,8 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         },
         _ => return Err(Refused::setup("the parsing process gave no driver")),
     };
-    Ok(Facts { name, login_user, is_account: whose == "account", env, welcome, sftp, wake, way })
+    let is_account = whose == "account";
+    Ok(Facts { name, login_user, is_account, env, welcome, sftp, forwards, wake, way })
 }
 
 /// What the child does until the worker goes away.
@@ -367,6 +371,7 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
     let wake = Plan::to_fields(&target.policy);
     let welcome = target.policy.welcome;
     let name = target.name.as_str().to_owned();
-    let head = ["ok".to_owned(), String::new(), name, user, whose.to_owned(), env, sftp, welcome];
+    let forwards = if target.policy.forward == Forward::None { "" } else { "forwards" };
+    let head = ["ok", "", &name, &user, whose, &env, &sftp, &welcome, forwards].map(str::to_owned);
     head.into_iter().chain(wake).chain(way).map(String::into_bytes).collect()
 }

@@ -59,19 +59,30 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
     process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
     let facts = parser.target(session.target, session.account.as_ref())?;
     let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
-    if config.forwarding == Forwarding::Pam
-        && !connection::is_below(session.target, session.account.as_ref()).or_setup("'/proc'")?
-    {
-        return Err(Refused::setup("no sshd above this process was let in to this target by pam_vestibule"));
+    // What a wake asks inside is asked for no connection.
+    if config.forwarding == Forwarding::Pam && session.probe.is_none() {
+        let above = connection::above(session.target, session.account.as_ref()).or_setup("'/proc'")?;
+        let no = || Refused::setup("no sshd above this process was let in to this target by pam_vestibule");
+        if let Some(refused) = above.ok_or_else(no)?.not_woken.and_then(|failed| failed.again(&facts.name)) {
+            return Err(refused);
+        }
     }
+    let call = wake::Call {
+        session: &session.id,
+        target: session.target,
+        account: session.account.as_ref(),
+        facts: &facts,
+        config: &config,
+        uid,
+        gid,
+    };
     // An engine's exec can run only what is in the image.
     let whose = match (&facts.way, facts.sftp) {
         (Way::DockerExec { .. }, Sftp::Own) => Sftp::Image,
         (_, whose) => whose,
     };
     let sftp = sftp::prepare(session.client.command.as_deref(), &config, whose)?;
-    let (container, env) = match (open(session, monitor, &facts, &config, &mut parser, uid, gid)?, &facts.way)
-    {
+    let (container, env) = match (open(session, monitor, &call, &mut parser)?, &facts.way) {
         (Some(opened), _) => opened,
         (None, Way::DockerExec { engine, container, shell }) => {
             let control = engine::connect(&config, engine)?;
@@ -107,25 +118,14 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
 fn open(
     session: &Session,
     monitor: &OwnedFd,
-    facts: &Facts,
-    config: &Config,
+    call: &wake::Call<'_>,
     parser: &mut Parser,
-    uid: u32,
-    gid: u32,
 ) -> Result<Option<(Container, Vec<u8>)>, Refused> {
-    let mut open = || find(facts, config, parser);
+    let facts = call.facts;
+    let mut open = || find(facts, call.config, parser);
     if session.probe.is_some() {
         return open(); // asked by a wake
     }
-    let call = wake::Call {
-        session: &session.id,
-        target: session.target,
-        account: session.account.as_ref(),
-        facts,
-        config,
-        uid,
-        gid,
-    };
     let mut news = |news: Option<wake::News>| match news {
         Some(news) => {
             let (seconds, left) = (news.seconds.to_ne_bytes(), news.left.to_ne_bytes());
@@ -134,7 +134,7 @@ fn open(
         }
         None => tell(monitor.as_fd(), &[b"awake"], None),
     };
-    wake::awake(&call, &mut news, &mut open)
+    wake::awake(call, &mut news, &mut open)
 }
 
 /// Opens the container as it is now.

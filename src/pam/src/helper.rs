@@ -10,9 +10,9 @@ use vestibule_sys::{pass, process, wire};
 use crate::border::Known;
 
 const ENTER: &str = "/usr/libexec/vestibule/enter";
-/// The helper has limits of its own, and a container that is woken may take its time; this one is for what nobody
-/// thought of.
-const LAST_RESORT: Duration = Duration::from_secs(150);
+/// The helper has limits of its own, and says each second that a container is still being started; this one is for what
+/// nobody thought of.
+const LAST_RESORT: Duration = Duration::from_secs(60);
 
 /// Where a session goes.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ pub(crate) fn ask(known: &Known) -> Result<Verdict, String> {
     verdict
 }
 
-/// Reads the answer: perhaps mounts, then a verdict.
-fn listen(socket: &OwnedFd, end: Instant) -> Result<Verdict, String> {
+/// Reads the answer: perhaps that it takes a while, perhaps mounts, then a verdict.
+fn listen(socket: &OwnedFd, mut end: Instant) -> Result<Verdict, String> {
     let mut mounts = None;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -71,6 +71,7 @@ fn listen(socket: &OwnedFd, end: Instant) -> Result<Verdict, String> {
         let (bytes, fd) = message.ok_or_else(|| format!("'{ENTER}' ended without an answer"))?;
         let mut fields = wire::receive(&bytes[..]).map_err(|e| format!("the answer: {e}"))?.into_iter();
         match fields.next().as_deref() {
+            Some(b"wait") => end = Instant::now() + LAST_RESORT,
             Some(b"mounts") => mounts = Some(namespace(fd, Kind::Mnt)?),
             Some(b"into") => return Ok(Verdict::Into { network: namespace(fd, Kind::Net)?, mounts }),
             Some(b"nowhere") => return Ok(Verdict::Nowhere),

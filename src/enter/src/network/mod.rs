@@ -5,9 +5,10 @@
 //! wrote is parsed by the `parser`, without privileges.
 //!
 //! The answer is a word, for which see the module: `into` (with the namespace, and before it perhaps `mounts`),
-//! `nowhere`, `stay`, `refused`.
+//! `nowhere`, `stay`, `refused`. While the target is being started there is a `wait` each second.
 
 mod keeper;
+mod place;
 mod resolver;
 
 use std::io;
@@ -20,18 +21,18 @@ use vestibule::exit::Exit;
 use vestibule::messages::{Refusal, shown};
 use vestibule::{paths, visit};
 use vestibule_sys::entry::ExitCode;
-use vestibule_sys::namespaces::{self, Kind};
+use vestibule_sys::namespaces;
 use vestibule_sys::process::{self, Child};
 use vestibule_sys::procfs::ProcDir;
 use vestibule_sys::syslog::{Severity, Syslog};
-use vestibule_sys::{fds, pass, pty, wire};
+use vestibule_sys::{fds, pass, pty, signals, wire};
 
 use crate::connection::{Entry, Registered};
 use crate::container::Proven;
-use crate::parser::{Login, Parser, Way};
+use crate::parser::Parser;
 use crate::refused::{OrRefuse, Refused};
-use crate::{engine, leader};
 use keeper::Kept;
+use place::Place;
 
 /// The module writes its question at once.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
@@ -44,16 +45,6 @@ struct Question {
     auth_info: Vec<u8>,
     client: String,
     tty: String,
-}
-
-/// Where forwards of a connection end.
-enum Place {
-    /// In a container.
-    Target(Box<Proven>),
-    /// Nowhere, for this reason.
-    Nowhere(String),
-    /// On the bastion: a target that is entered by TCP, and its one address.
-    Bastion,
 }
 
 /// Leaves a child that does it: sshd is to have no child that it does not know.
@@ -103,7 +94,11 @@ fn serve(sshd: &Child, process: &ProcDir, socket: &OwnedFd) -> i32 {
         })
     });
     match kept {
-        Ok(kept) => keeper::keep(sshd, kept, &log),
+        Ok(kept) => {
+            // The parser, and what starts the target, end when they end; nobody waits for them.
+            signals::forget_children();
+            keeper::keep(sshd, kept, &log)
+        }
         Err(refused) => {
             let line = refused.refusal.line(&id);
             tell(socket, &[b"refused", line.trim_end().as_bytes()], None);
@@ -143,11 +138,12 @@ fn begin(
     let (uid, gid) = crate::args::shared_ids().map_err(Refused::setup)?;
     let mut parser = Parser::start(uid, gid, Some(socket.as_fd()))?;
     let who = parser.login(&question.login, &question.auth_info, question.client.as_bytes())?;
-    let place = place(&config, &who, &mut parser)?;
+    let come = place::Come { connection: id, who: &who, config: &config, uid, gid };
+    let place = place::find(&come, &mut parser, &mut || tell(socket, &[b"wait"], None))?;
     parser.end();
     let network = match &place {
         Place::Target(_) => "target",
-        Place::Nowhere(_) => "none",
+        Place::Nowhere(..) => "none",
         Place::Bastion => "bastion",
     };
     let account = who.account.as_ref();
@@ -160,13 +156,17 @@ fn begin(
         fingerprint: Some(who.fingerprint.to_string()),
         client: Some(&question.client).filter(|c| !c.is_empty()).map(String::as_str),
         network,
+        not_woken: if let Place::Nowhere(_, failed) = &place { failed.as_ref() } else { None },
         pid: sshd.pid(),
         started,
     };
     let registered =
         Registered::new(process, who.target, account, &entry).or_setup(paths::CONNECTIONS_DIR)?;
-    let cause =
-        if let Place::Nowhere(cause) = &place { format!(" cause={:?}", shown(cause)) } else { String::new() };
+    let cause = if let Place::Nowhere(cause, _) = &place {
+        format!(" cause={:?}", shown(cause))
+    } else {
+        String::new()
+    };
     log.line(
         if cause.is_empty() { Severity::Info } else { Severity::Warning },
         format_args!(
@@ -186,7 +186,7 @@ fn begin(
             give(socket, &container, log, id)?;
             Some(container.pidfd)
         }
-        Place::Nowhere(_) => {
+        Place::Nowhere(..) => {
             tell(socket, &[b"nowhere"], None);
             None
         }
@@ -196,40 +196,6 @@ fn begin(
         }
     };
     Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, container })
-}
-
-/// Finds the target. One that is not there now is no reason to refuse the connection: the session says so with words
-/// and an exit code of its own, and meanwhile forwards end nowhere.
-fn place(config: &Config, who: &Login, parser: &mut Parser) -> Result<Place, Refused> {
-    let name = &who.facts.name;
-    let found = match &who.facts.way {
-        Way::TcpFixed | Way::TcpContainer { .. } => return Ok(Place::Bastion),
-        Way::Namespace(leader) => leader::find(leader, name).and_then(|pid| Proven::open(pid, None, name)),
-        Way::Docker { engine, container } | Way::DockerExec { engine, container, .. } => {
-            engine::inspect(config, engine, container, name, parser).and_then(|found| {
-                if found.pid <= 1 {
-                    let target = name.clone();
-                    return Err(Refused::new(
-                        Refusal::NotRunning { target },
-                        "the engine says it is not running",
-                    ));
-                }
-                Proven::open(found.pid, Some(&found.id), name)
-            })
-        }
-    };
-    match found {
-        Ok(container) if container.kinds.has(Kind::Net) => Ok(Place::Target(Box::new(container))),
-        Ok(_) => Ok(Place::Nowhere("the container is in the bastion's own network namespace".to_owned())),
-        Err(refused) => {
-            let remote = matches!(who.facts.way, Way::DockerExec { .. });
-            if refused.refusal == Refusal::Setup && !remote {
-                Err(refused)
-            } else {
-                Ok(Place::Nowhere(refused.cause))
-            }
-        }
-    }
 }
 
 /// Sends the container's network namespace, and the mounts in which names are looked up as it does.

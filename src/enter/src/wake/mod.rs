@@ -14,6 +14,7 @@ mod waker;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use vestibule::config::Config;
 use vestibule::messages::{Refusal, WakeStep};
 use vestibule::names::login::AccountName;
@@ -25,6 +26,7 @@ use crate::parser::Facts;
 use crate::refused::{OrRefuse, Refused};
 use place::{Outcome, Place, State};
 pub(crate) use plan::Plan;
+pub(crate) use waker::resume;
 
 /// How often those who wait look.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -126,6 +128,39 @@ fn not_woken(call: &Call<'_>, step: WakeStep, seconds: u64, cause: &str) -> Refu
     Refused::new(Refusal::NotWoken { target, step, seconds }, format_args!("wake, {}: {cause}", step.word()))
 }
 
+/// A wake for a connection that failed: the answer to the session that the connection was opened for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    step: WakeStep,
+    seconds: u64,
+    cause: String,
+    /// When it was over, in seconds since boot.
+    at: u64,
+}
+
+/// Seconds in which a connection comes to its first session.
+const JUST: u64 = 10;
+
+impl Failed {
+    /// What `refused` says, if it is that.
+    pub(crate) fn of(refused: &Refused) -> Option<Failed> {
+        match &refused.refusal {
+            Refusal::NotWoken { step, seconds, .. } => {
+                let (step, seconds, cause) = (*step, *seconds, refused.cause.clone());
+                Some(Failed { step, seconds, cause, at: place::since_boot() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The refusal for `target`, unless it is some time ago: then it is worth another try.
+    pub(crate) fn again(self, target: &str) -> Option<Refused> {
+        let (target, step, seconds) = (target.to_owned(), self.step, self.seconds);
+        (self.at.saturating_add(JUST) >= place::since_boot())
+            .then(|| Refused::new(Refusal::NotWoken { target, step, seconds }, self.cause))
+    }
+}
+
 /// What does not run any more a moment after it was started.
 fn stopped_again(call: &Call<'_>, plan: &Plan, place: &Place, refused: Refused) -> Refused {
     if !plan.helps(&refused.refusal) {
@@ -194,5 +229,23 @@ fn bounded(limit: Duration, keep: BorrowedFd<'_>, body: impl FnOnce() -> i32) ->
             Err("no answer".to_owned())
         }
         Err(e) => Err(format!("waitid: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_the_answer_for_a_moment_only() {
+        let target = "lab".to_owned();
+        let refused =
+            Refused::new(Refusal::NotWoken { target, step: WakeStep::Probe, seconds: 3 }, "wake, probe: no");
+        let failed = Failed::of(&refused).unwrap();
+        let read: Failed = serde_json::from_slice(&serde_json::to_vec(&failed).unwrap()).unwrap();
+        let again = read.again("lab").unwrap();
+        assert!(again.refusal == refused.refusal && again.cause == refused.cause);
+        assert!(Failed { at: 0, ..failed }.again("lab").is_none() || place::since_boot() <= JUST);
+        assert_eq!(Failed::of(&Refused::setup("no")), None);
     }
 }

@@ -1,12 +1,19 @@
 //! The process that starts a target and waits until it is ready. It holds the lock, and belongs to no session.
 
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use vestibule::config::Config;
 use vestibule::messages::{Refusal, WakeStep, shown};
-use vestibule::target::Wake;
+use vestibule::names::login::AccountName;
+use vestibule::paths;
+use vestibule::target::{TargetId, Wake};
 use vestibule_sys::syslog::{Severity, Syslog};
-use vestibule_sys::{fds, process, pty, signals};
+use vestibule_sys::{fds, memfd, process, pty, signals};
 
 use super::place::{Lock, Outcome, Place, State, since_boot};
 use super::{Call, Plan, probe, start};
@@ -20,16 +27,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 /// Forks the waker, which has the lock from then on.
 pub(super) fn begin(call: &Call<'_>, plan: &Plan, place: &Place, lock: Lock) -> Result<(), Refused> {
+    let sealed = memfd::running_sealed().or_setup("'/proc/self/exe'")?;
     // It is not waited for: this process ends sooner or later, and init reaps.
     process::fork_child(|| {
         let body = || {
             signals::reset_all()?;
             process::ignore_sigpipe();
             pty::new_session()?;
-            fds::std_to_null()?;
-            fds::close_others_in_child(lock.0.as_fd())
+            fds::std_to_null()
         };
         if body().is_err() {
+            return 101;
+        }
+        if !sealed {
+            return become_sealed(call, &lock);
+        }
+        if fds::close_others_in_child(lock.0.as_fd()).is_err() {
             return 101;
         }
         run(call, plan, place, &lock);
@@ -37,6 +50,39 @@ pub(super) fn begin(call: &Call<'_>, plan: &Plan, place: &Place, lock: Lock) -> 
     })
     .or_setup("fork")
     .map(drop)
+}
+
+/// A waker may run the target's own program to see whether it is ready, so nothing of the bastion may stand behind its
+/// `/proc/PID/exe`. `enter --network` does not run from sealed memory; the waker becomes `enter --wake`, which does.
+fn become_sealed(call: &Call<'_>, lock: &Lock) -> i32 {
+    let target = call.target.0.to_string();
+    let words =
+        ["enter", "--wake", call.session, &target].into_iter().chain(call.account.map(|a| a.as_str()));
+    let args: Vec<CString> = words.filter_map(|word| CString::new(word).ok()).collect();
+    if fds::become_std(lock.0.as_fd(), 0).is_ok() {
+        let _ = memfd::execute_self_sealed(&args, &[]);
+    }
+    101
+}
+
+/// `enter --wake`: goes on as the waker, with the lock at standard input.
+///
+/// # Errors
+/// What keeps it from beginning.
+pub(crate) fn resume(session: &str, target: TargetId, account: Option<&AccountName>) -> Result<(), Refused> {
+    let lock = Lock(File::from(fds::duplicate(io::stdin().as_fd()).or_setup("dup")?));
+    fds::std_to_null().or_setup("'/dev/null'")?;
+    let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
+    let (uid, gid) = crate::args::shared_ids().map_err(Refused::setup)?;
+    let facts = Parser::start(uid, gid, Some(lock.0.as_fd()))?.target(target, account)?;
+    let Some(plan) = &facts.wake else { return Ok(()) };
+    let place = Place::of(target).or_setup(format_args!("'{}'", paths::WAKE_DIR))?;
+    if !place.is_held().or_setup("the lock of a wake")? {
+        return Err(Refused::setup("nobody holds the lock of this wake"));
+    }
+    let call = Call { session, target, account, facts: &facts, config: &config, uid, gid };
+    run(&call, plan, &place, &lock);
+    Ok(())
 }
 
 /// A wake that goes on.
