@@ -43,7 +43,7 @@ teardown() { show_logs_on_failure; }
     matches 'NSS and sshd are set up' "$output"
     sed -i.good 's/^passwd:.*/passwd: files/' /etc/nsswitch.conf
     run_ok vestibulectl init
-    matches "1\. in '/etc/nsswitch.conf', put 'vestibule' behind 'files'" "$output"
+    matches "1\. run 'sed .*/etc/nsswitch.conf', .* does not have 'vestibule' on the line 'passwd:'" "$output"
     mv /etc/nsswitch.conf.good /etc/nsswitch.conf
 }
 

@@ -8,6 +8,18 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| i64::try_from(t.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Whether something keeps the kernel's clock right (NTP, PTP), as it told the kernel: adjtimex(2). A kernel that can't be
+/// asked says yes.
+#[must_use]
+pub fn clock_is_kept() -> bool {
+    // SAFETY: timex is plain data; modes 0 asks for nothing to be changed.
+    let state = unsafe {
+        let mut clock: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut clock)
+    };
+    state != libc::TIME_ERROR
+}
+
 /// From now on, local time is the host's (`/etc/localtime`), not that of the caller's `TZ`.
 pub fn forget_callers_zone() {
     // SAFETY: the name is NUL-terminated; by contract no other thread reads the environment.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::check::DoctorArgs;
 use crate::target_args::{TargetAdd, TargetSet};
 
 /// Fills and shows vestibule's store, and explains what a login gets.
@@ -32,14 +33,7 @@ pub(crate) enum Command {
     Init,
     /// Look for everything that is known to keep logins from working, and say how it is mended
     #[command(alias = "check")]
-    Doctor {
-        /// Mend the index of login names and the permissions
-        #[arg(long)]
-        mend: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(DoctorArgs),
     /// People and robots
     #[command(subcommand)]
     Account(AccountCommand),

@@ -44,6 +44,11 @@ pub(crate) fn any_user(name: &str) -> anyhow::Result<Option<u32>> {
     Ok(ask(&["passwd", name])?.and_then(|fields| fields.get(2)?.parse().ok()))
 }
 
+/// The shell of a user of the host's own files.
+pub(crate) fn shell(name: &str) -> anyhow::Result<Option<String>> {
+    Ok(ask(&["-s", "files", "passwd", name])?.and_then(|fields| fields.into_iter().nth(6)))
+}
+
 /// The number and the members of a group of the host's own files.
 pub(crate) fn group(name: &str) -> anyhow::Result<Option<(u32, Vec<String>)>> {
     let Some(fields) = ask(&["-s", "files", "group", name])? else { return Ok(None) };

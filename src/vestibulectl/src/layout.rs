@@ -130,6 +130,18 @@ impl Place {
         Ok(())
     }
 
+    /// The command that mends owner and mode of what is there, and a regular file. A change of owner takes capabilities
+    /// and the setuid bit away, so it comes first.
+    pub(crate) fn mend_by_hand(&self) -> Option<String> {
+        let about = self.path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let shown = self.path.display();
+        let mode = format!("chmod {:04o} {shown}", self.mode);
+        if (about.uid(), about.gid()) == (self.uid, self.gid) {
+            return Some(mode);
+        }
+        Some(format!("chown {}:{} {shown} && {mode}", self.uid, self.gid))
+    }
+
     /// What is wrong with owner, group or mode, in words.
     pub(crate) fn fault(&self) -> Option<String> {
         let shown = self.path.display();

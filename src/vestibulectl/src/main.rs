@@ -62,7 +62,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let place = Place::new(args.config, args.store, args.index);
     match args.command {
         Command::Init => init::run(&place),
-        Command::Doctor { mend, json } => check::run(&place, mend, json),
+        Command::Doctor(what) => check::run(&place, &what),
         Command::Account(command) => accounts::run(&place.ready()?, command),
         Command::Key(command) => keys::run(&place.ready()?, command),
         Command::Target(command) => targets::run(&place.ready()?, command),

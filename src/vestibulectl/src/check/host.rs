@@ -1,9 +1,9 @@
 //! What of the host lets a login fail, or be less than it should, though everything is installed: paths that sshd does
-//! not trust, mount options, PAM's bolts, engines that don't answer, a full disk, the clock, a security policy.
+//! not trust, mount options, PAM's bolts, engines that don't answer, a full disk, the clock.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use vestibule::config::Config;
 use vestibule::paths;
+use vestibule_sys::time;
 
 use super::Fault;
 use crate::getent;
 use crate::layout::Identities;
 
 const SETPRIV: &str = "/usr/bin/setpriv";
-const AUDIT_LOG: &str = "/var/log/audit/audit.log";
 /// Less than this is left for a store's transaction and its log.
 const LITTLE: u64 = 64 << 20;
 
@@ -30,14 +30,19 @@ pub(super) struct Seen {
     pub(super) engines: BTreeSet<String>,
     /// A login name that must lead somewhere.
     pub(super) login: Option<String>,
+    /// Whether a target lets agents be forwarded.
+    pub(super) agent: bool,
 }
 
 /// sshd's `safe_path`: whoever can write a directory above the AuthorizedKeysCommand says who may log in.
 pub(super) fn safe_path(faults: &mut Vec<Fault>) {
+    // sshd does not say whose it is; /usr/sbin/sshd is the distribution's.
+    let debian = is_debian(&fs::read_to_string("/etc/os-release").unwrap_or_default());
     for directory in Path::new(paths::KEYS_LOOKUP).ancestors().skip(1) {
         let Ok(about) = directory.metadata() else { continue };
         let shown = directory.display();
-        if about.uid() == 0 && about.mode() & 0o022 == 0 {
+        let by_group = about.mode() & 0o020 != 0 && !(debian && is_roots_alone(about.gid()));
+        if about.uid() == 0 && about.mode() & 0o002 == 0 && !by_group {
             continue;
         }
         let what = format!("'{shown}' can be written by others than root");
@@ -48,14 +53,50 @@ pub(super) fn safe_path(faults: &mut Vec<Fault>) {
     }
 }
 
+/// Debian's sshd lets a group write whose only member is the owner: its users have groups of their own, and umask 002.
+fn is_roots_alone(gid: u32) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    group_is_roots_alone(&read("/etc/passwd"), &read("/etc/group"), gid)
+}
+
+/// Debian, or a distribution that says it is like it: os-release(5).
+fn is_debian(os_release: &str) -> bool {
+    let values =
+        os_release.lines().filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")));
+    values.flat_map(|list| list.trim_matches('"').split(' ')).any(|id| id == "debian")
+}
+
+fn group_is_roots_alone(passwd: &str, group: &str, gid: u32) -> bool {
+    let id = |field: Option<&str>| field.and_then(|field| field.parse::<u32>().ok());
+    let mut primary = passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        id(fields.next()).zip(id(fields.next()))
+    });
+    let members = group.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        (id(fields.next()) == Some(gid)).then(|| fields.next().unwrap_or_default())
+    });
+    let by_passwd: Vec<u32> = primary.by_ref().filter(|(_, of)| *of == gid).map(|(uid, _)| uid).collect();
+    match members {
+        Some(members) => {
+            by_passwd.iter().all(|uid| *uid == 0)
+                && (members == "root" || (members.is_empty() && !by_passwd.is_empty()))
+        }
+        None => false,
+    }
+}
+
 /// Whether the file system lets the programs be what their modes say.
 pub(super) fn mounts(faults: &mut Vec<Fault>) {
     let Ok(about) = statvfs(paths::ENTER) else { return };
     for (flag, name) in [(FsFlags::ST_NOSUID, "nosuid"), (FsFlags::ST_NOEXEC, "noexec")] {
         if about.flags().contains(flag) {
             let what = format!("'{}' is on a file system that is mounted {name}", paths::ENTER);
+            let opposite = name.trim_start_matches("no");
+            let mend =
+                format!("mount -o remount,bind,{opposite} \"$(findmnt -n -o TARGET -T {})\"", paths::ENTER);
             faults.push(
-                Fault::new(what, "mount it without, for good in /etc/fstab")
+                Fault::new(what, format!("run '{mend}', and mount it without, for good in /etc/fstab"))
                     .why("the setuid bit and capabilities of vestibule's programs don't count there"),
             );
         }
@@ -163,7 +204,7 @@ fn ping(socket: &Path) -> std::io::Result<()> {
     Err(std::io::Error::other(format!("it says '{}'", answer.escape_ascii())))
 }
 
-/// Room for the store to be written, and a clock that goes forward.
+/// Room for the store to be written, and a clock that is right.
 pub(super) fn room_and_clock(faults: &mut Vec<Fault>) {
     if let Ok(about) = statvfs(paths::STATE_DIR) {
         let free = about.blocks_available().saturating_mul(about.fragment_size());
@@ -186,36 +227,50 @@ pub(super) fn room_and_clock(faults: &mut Vec<Fault>) {
                 .why("what expires by the clock, keys and grants, may open again"),
         );
     }
-}
-
-/// What a security policy forbade our programs lately.
-pub(super) fn denials(faults: &mut Vec<Fault>) {
-    let Some(text) = tail(Path::new(AUDIT_LOG), 1 << 20) else { return };
-    let ours = |line: &&str| {
-        let is_ours = ["keys-lookup", "route-session", "vestibule"].iter().any(|word| line.contains(word));
-        is_ours && (line.contains("avc:  denied") || line.contains("apparmor=\"DENIED\""))
-    };
-    let denied: Vec<&str> = text.lines().filter(ours).collect();
-    if let Some(last) = denied.last() {
-        let mut last = one_line(last);
-        last.truncate(last.char_indices().nth(300).map_or(last.len(), |(at, _)| at));
-        let what = format!("'{AUDIT_LOG}' has {} denials of vestibule, the last: {last}", denied.len());
+    if !time::clock_is_kept() {
         faults.push(
-            Fault::new(what, "see 'ausearch -m AVC -ts recent' and allow what is refused")
-                .why("the policy of SELinux or AppArmor keeps a login from something that it needs"),
+            Fault::new(
+                "nothing keeps the clock: to the kernel it is not synchronised",
+                "install and start chrony, or another service that does",
+            )
+            .why("keys and grants expire by the clock, and a hub's certificates count by it")
+            .noted(),
         );
     }
 }
 
-fn tail(path: &Path, most: u64) -> Option<String> {
-    let mut file = File::open(path).ok()?;
-    let size = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(most))).ok()?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 pub(super) fn one_line(text: &str) -> String {
     text.trim().replace(['\r', '\n'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_and_its_kin() {
+        assert!(is_debian("NAME=\"Debian GNU/Linux\"\nID=debian\n"));
+        assert!(is_debian("ID=ubuntu\nID_LIKE=debian\n"));
+        assert!(is_debian("ID=\"mint\"\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_debian("ID=\"rhel\"\nID_LIKE=\"fedora\"\nHOME_URL=\"https://debian\"\n"));
+    }
+
+    #[test]
+    fn a_group_is_roots_alone_as_debians_sshd_counts() {
+        let passwd = "root:x:0:0::/root:/bin/bash\nada:x:1000:1000::/:/bin/sh\nbob:x:1001:50::/:/bin/sh\n";
+        let group = "root:x:0:\nada:x:1000:\nstaff:x:50:\nops:x:60:root\nadmins:x:61:root,ada\nnone:x:62:\nmore:x:63:ada\n";
+        for (gid, wanted) in [
+            (0, true),
+            (1000, false),
+            (50, false),
+            (60, true),
+            (61, false),
+            (62, false),
+            (63, false),
+            (99, false),
+        ] {
+            assert_eq!(group_is_roots_alone(passwd, group, gid), wanted, "{gid}");
+        }
+        assert!(!group_is_roots_alone("root:x:0:0::/:/bin/sh\nada:x:7:0::/:/bin/sh\n", group, 0));
+    }
 }

@@ -1,9 +1,11 @@
 //! `vestibulectl doctor`: is everything as it must be? Each fault says what was seen, how it is mended, and why it matters.
 //!
 //! `setup.rs` looks at what vestibule itself installs and needs, `server.rs` at the rest of sshd's configuration, `host.rs`
-//! at the host around it. Nothing is changed unless `--mend` is given.
+//! at the host around it, `trigger.rs` at the user of a hub's trigger, `denials.rs` at what a security policy forbade.
+//! Nothing is changed unless `--mend` is given.
 
 use std::fs;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use nix::unistd::geteuid;
@@ -20,9 +22,11 @@ use crate::output::{Output, Shown};
 use crate::place::{Place, as_owner};
 use crate::when;
 
+mod denials;
 mod host;
 mod server;
 pub(crate) mod setup;
+mod trigger;
 
 use host::Seen;
 
@@ -35,52 +39,96 @@ pub(crate) struct Fault {
     pub(crate) mend: String,
     /// What comes of it; empty where that is plain.
     pub(crate) why: &'static str,
+    pub(crate) level: Level,
+}
+
+/// How much something matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// Logins fail, or let somebody do more than they should.
+    Fault,
+    /// Nobody is kept out by it.
+    Note,
 }
 
 impl Fault {
     pub(crate) fn new(what: impl Into<String>, mend: impl Into<String>) -> Fault {
-        Fault { what: what.into(), mend: mend.into(), why: "" }
+        Fault { what: what.into(), mend: mend.into(), why: "", level: Level::Fault }
     }
 
     pub(crate) fn why(self, why: &'static str) -> Fault {
         Fault { why, ..self }
     }
+
+    pub(crate) fn noted(self) -> Fault {
+        Fault { level: Level::Note, ..self }
+    }
 }
 
 const MEND: &str = "run 'vestibulectl doctor --mend'";
+const PLACE: &str = "programs of vestibule can't read or write there, or somebody else can";
 
-pub(crate) fn run(place: &Place, mend: bool, json: bool) -> anyhow::Result<ExitCode> {
+/// What `doctor` is asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Mend the index of login names and the permissions
+    #[arg(long)]
+    mend: bool,
+    /// Also say what keeps nobody out, but is worth knowing
+    #[arg(long)]
+    notes: bool,
+    /// Ask sshd what it would do with this login name
+    #[arg(long, value_name = "LOGIN")]
+    login: Option<String>,
+    /// The address that the login comes from
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<IpAddr>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(place: &Place, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut faults = Vec::new();
-    if mend && let Err(error) = init::make(place) {
+    if args.mend
+        && let Err(error) = init::make(place)
+    {
         faults.push(Fault::new(format!("can't mend: {error:#}"), ""));
     }
-    check(place, &mut faults);
+    check(place, args, &mut faults);
+    faults.retain(|fault| args.notes || fault.level == Level::Fault);
+    let count = faults.iter().filter(|fault| fault.level == Level::Fault).count();
     let mut out = Output::new();
-    if json {
+    if args.json {
         for fault in &faults {
             let _ = out.element(fault);
         }
         out.end_array();
     } else {
         for fault in &faults {
+            let (word, indent) = match fault.level {
+                Level::Fault => ("fault", "       "),
+                Level::Note => ("note", "      "),
+            };
             let separator = if fault.mend.is_empty() { "" } else { "; " };
             let _ =
-                out.line(format_args!("fault: {}{separator}{}", Shown(fault.what.as_bytes()), fault.mend));
+                out.line(format_args!("{word}: {}{separator}{}", Shown(fault.what.as_bytes()), fault.mend));
             if !fault.why.is_empty() {
-                let _ = out.line(format_args!("       {}", fault.why));
+                let _ = out.line(format_args!("{indent}{}", fault.why));
             }
         }
-        let _ = match faults.len() {
+        let _ = match count {
             0 => out.line(format_args!("no faults")),
             1 => out.line(format_args!("1 fault")),
             many => out.line(format_args!("{many} faults")),
         };
     }
     out.finish()?;
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(place: &Place, faults: &mut Vec<Fault>) {
+fn check(place: &Place, args: &DoctorArgs, faults: &mut Vec<Fault>) {
     let config = if place.is_real {
         Config::load_trusted(&place.config_path)
     } else {
@@ -99,6 +147,7 @@ fn check(place: &Place, faults: &mut Vec<Fault>) {
     if !geteuid().is_root() {
         faults.push(Fault::new("not run as root: much can't be looked at", "run it as root"));
     }
+    let mut seen = Seen::default();
     match Identities::find() {
         Err(error) => faults.push(Fault::new(format!("{error:#}"), "")),
         Ok(None) => faults.push(Fault::new("vestibule's users do not exist", "run 'vestibulectl init'")),
@@ -106,7 +155,7 @@ fn check(place: &Place, faults: &mut Vec<Fault>) {
             setup::members(faults);
             setup::nss_conf(who, faults);
             for place in layout::directories(who).into_iter().chain(layout::store_files(who)) {
-                faults.extend(place.fault().map(|what| Fault::new(what, MEND)));
+                faults.extend(place.fault().map(|what| Fault::new(what, MEND).why(PLACE)));
             }
             let empty = fs::read_dir(paths::EMPTY_HOME).is_ok_and(|mut entries| entries.next().is_none());
             if !empty {
@@ -119,23 +168,30 @@ fn check(place: &Place, faults: &mut Vec<Fault>) {
             host::safe_path(faults);
             host::mounts(faults);
             host::run_as(faults);
-            let mut seen = Seen::default();
             let checked = as_owner(who.refresh.uid, who.session.gid, || {
                 store(place, &config, &mut seen, faults);
                 Ok(())
             });
             faults.extend(checked.err().map(|error| Fault::new(format!("{error:#}"), "")));
-            host::trial(who, &seen, faults);
+            if let Some(login) = &args.login {
+                seen.login = Some(login.clone());
+            }
+            let before = faults.len();
+            setup::nsswitch(faults);
+            // What NSS is not told of, it does not know.
+            if faults.len() == before {
+                host::trial(who, &seen, faults);
+            }
             host::engines(&config, &seen, faults);
         }
     }
-    setup::nsswitch(faults);
-    setup::sshd(faults);
+    setup::sshd(args.login.as_deref(), args.client, &config, faults);
     setup::forwarding(&config, faults);
-    server::version(faults);
+    trigger::look(faults);
+    server::version(seen.agent, faults);
     host::nologin(faults);
     host::room_and_clock(faults);
-    host::denials(faults);
+    denials::look(faults);
 }
 
 /// The store's file, its index, and what is in it.
@@ -200,6 +256,7 @@ fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fa
                     _ => None,
                 };
                 seen.engines.extend(engine.cloned());
+                seen.agent |= row.target.policy.agent_forwarding;
                 seen.login.get_or_insert_with(|| row.target.name.to_string());
                 if let Some(engine) = engine.filter(|engine| !config.engine.contains_key(*engine)) {
                     let what = format!(

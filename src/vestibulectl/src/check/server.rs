@@ -13,20 +13,59 @@ const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 const DROP_IN_NAME: &str = "10-vestibule.conf";
 /// The first release whose behaviour is known to be right.
 const OLDEST: (u32, u32) = (8, 7);
+/// From here on PerSourcePenalties are on unless said otherwise.
+const PENALTIES: (u32, u32) = (9, 8);
+/// From here on sshd makes the sockets of forwarded agents in `~/.ssh/agent`.
+const AGENT_IN_HOME: (u32, u32) = (10, 1);
 
-/// The version of OpenSSH, as sshd says it (also one that does not know -V, and complains).
-pub(super) fn version(faults: &mut Vec<Fault>) {
-    let Ok(output) = Command::new(SSHD).arg("-V").stdin(Stdio::null()).output() else { return };
-    let said = [output.stderr, output.stdout].concat();
-    let said = String::from_utf8_lossy(&said);
-    let Some(number) = said.split("OpenSSH_").nth(1).and_then(version_of) else { return };
+pub(super) const NOT_ASKED: &str =
+    "login names are served as sshd serves everybody else, and vestibule is not asked";
+
+/// What sshd says of its version (also one that does not know -V, and complains).
+fn says() -> Option<String> {
+    let output = Command::new(SSHD).arg("-V").stdin(Stdio::null()).output().ok()?;
+    Some(String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned())
+}
+
+/// The release of OpenSSH, and what is known of it. `agent`: a target lets agents be forwarded.
+pub(super) fn version(agent: bool, faults: &mut Vec<Fault>) {
+    let Some(said) = says() else { return };
+    if let Some(number) = said.split("OpenSSH_").nth(1).and_then(version_of) {
+        faults.extend(known_of(number, agent));
+    }
+}
+
+/// What a release can't do, or does otherwise than those before.
+fn known_of(number: (u32, u32), agent: bool) -> Vec<Fault> {
+    let mut known = Vec::new();
+    let named = format!("sshd is OpenSSH {}.{}", number.0, number.1);
     if number < OLDEST {
-        let what = format!("sshd is OpenSSH {}.{}", number.0, number.1);
-        faults.push(
-            Fault::new(what, format!("use OpenSSH {}.{} or later", OLDEST.0, OLDEST.1))
+        known.push(
+            Fault::new(named.clone(), format!("use OpenSSH {}.{} or later", OLDEST.0, OLDEST.1))
                 .why("vestibule has not been tried with it, and key options may mean something else"),
         );
     }
+    if number >= PENALTIES {
+        known.push(
+            Fault::new(
+                format!("{named}, which shuts out addresses from which logins fail"),
+                "name networks of many users, such as an office's, in PerSourcePenaltyExemptList",
+            )
+            .why("who comes from behind the same address is shut out together with the one who failed")
+            .noted(),
+        );
+    }
+    if number >= AGENT_IN_HOME && agent {
+        known.push(
+            Fault::new(
+                format!("{named}, which keeps forwarded agents below the user's home"),
+                "tell whoever needs 'ssh -A' to go on by 'ssh -J', which asks no agent of the bastion",
+            )
+            .why("the home of login names can't be written, and a session goes on without the agent")
+            .noted(),
+        );
+    }
+    known
 }
 
 /// `9.2p1 Debian...` is (9, 2).
@@ -77,10 +116,11 @@ pub(super) fn who_wins() -> Option<Fault> {
         keyword(line).is_some_and(|word| word.eq_ignore_ascii_case("include"))
             && line.contains("sshd_config.d")
     };
-    let why = "login names are served as sshd serves everybody else, and vestibule is not asked";
+    let why = NOT_ASKED;
     if !included.lines().any(includes) {
         let what = format!("'{SSHD_CONFIG}' does not include '{SSHD_CONFIG_DIR}'");
-        let mend = format!("put 'Include {SSHD_CONFIG_DIR}/*.conf' on its first line, and reload sshd");
+        let mend =
+            format!("run 'sed -i \"1i Include {SSHD_CONFIG_DIR}/*.conf\" {SSHD_CONFIG}', and reload sshd");
         return Some(Fault::new(what, mend).why(why));
     }
     let mut before: Vec<PathBuf> = fs::read_dir(directory)
@@ -118,6 +158,7 @@ fn keyword(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Level;
     use super::*;
 
     #[test]
@@ -130,6 +171,21 @@ mod tests {
         ] {
             assert_eq!(version_of(text), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_release() {
+        let said = |number, agent| {
+            let known = known_of(number, agent);
+            let notes = known.iter().filter(|fault| fault.level == Level::Note).count();
+            (known.len() - notes, notes)
+        };
+        assert_eq!(said((8, 4), true), (1, 0));
+        assert_eq!(said((9, 2), true), (0, 0));
+        assert_eq!(said((9, 8), true), (0, 1));
+        assert_eq!(said((10, 0), true), (0, 1));
+        assert_eq!(said((10, 1), true), (0, 2));
+        assert_eq!(said((10, 5), false), (0, 1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What of the host's own set-up vestibule depends on: NSS, sshd, programs, users.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,12 +20,17 @@ const PAM_MODULE: &str = "pam_vestibule.so";
 pub(super) const SSHD_CONFIG_DIR: &str = "/etc/ssh/sshd_config.d";
 pub(super) const SSHD: &str = "/usr/sbin/sshd";
 const GETCAP: &str = "/usr/sbin/getcap";
+const PROGRAM: &str = "logins fail, or somebody may start it who should not";
+const NAMES: &str = "to sshd the login names do not exist, and nobody can log in by them";
+const OPEN: &str =
+    "other keys than the store's may count, or a login name may do more on the bastion than it should";
+const NO_FORWARDS: &str = "forwards are refused that targets' policies grant";
 
 /// What an administrator has to do after `init`, with what is done already left out.
 pub(crate) fn next_steps() -> Vec<String> {
     let mut faults = Vec::new();
     nsswitch(&mut faults);
-    sshd(&mut faults);
+    sshd(None, None, &Config::default(), &mut faults);
     if faults.is_empty() {
         return vec!["NSS and sshd are set up".to_owned()];
     }
@@ -46,14 +52,15 @@ pub(super) fn members(faults: &mut Vec<Fault>) {
     };
     let is_member = |user: &str| members.iter().any(|member| member == user);
     if !is_member(paths::USER_KEYS) {
-        faults.push(Fault::new(
-            format!("user '{}' is not a member of group '{group}'", paths::USER_KEYS),
-            MEND,
-        ));
+        let what = format!("user '{}' is not a member of group '{group}'", paths::USER_KEYS);
+        faults.push(Fault::new(what, MEND).why("keys-lookup can't read the store, and nobody can log in"));
     }
     for member in members.iter().filter(|member| *member != paths::USER_KEYS) {
         let what = format!("user '{member}' is a member of group '{group}', which may read the store");
-        faults.push(Fault::new(what, format!("run 'gpasswd --delete {member} {group}'")));
+        faults.push(
+            Fault::new(what, format!("run 'gpasswd --delete {member} {group}'"))
+                .why("this user may start enter, too, and needs neither"),
+        );
     }
 }
 
@@ -66,27 +73,32 @@ pub(super) fn nss_conf(who: Identities, faults: &mut Vec<Fault>) {
     };
     if (value("uid"), value("gid")) != (Some(who.session.uid), Some(who.session.gid)) {
         let what = format!("'{}' does not have the ids of user '{}'", paths::NSS_CONF, paths::USER_SESSION);
-        faults.push(Fault::new(what, MEND));
+        faults.push(Fault::new(what, MEND).why(NAMES));
     }
 }
 
 pub(super) fn programs(who: Identities, faults: &mut Vec<Fault>) {
     for program in layout::programs(who) {
-        faults
-            .extend(program.fault().map(|what| Fault::new(what, "install vestibule again ('make install')")));
+        faults.extend(program.fault().map(|what| match program.mend_by_hand() {
+            Some(command) => Fault::new(what, format!("run '{command}'")).why(PROGRAM),
+            None => Fault::new(what, "install vestibule again").why(PROGRAM),
+        }));
     }
     let asked = Command::new(GETCAP).arg(paths::KEYS_LOOKUP).env_clear().stdin(Stdio::null()).output();
     let capabilities = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let needed = "cap_dac_read_search=p";
     match capabilities {
         Ok(text) if text.trim_end().ends_with(needed) => {}
-        Ok(_) => faults.push(Fault::new(
-            format!(
-                "'{}' lacks the capability {needed}, and can't read targets' own key files",
-                paths::KEYS_LOOKUP
-            ),
-            format!("run 'setcap {needed} {}'", paths::KEYS_LOOKUP),
-        )),
+        Ok(_) => faults.push(
+            Fault::new(
+                format!(
+                    "'{}' lacks the capability {needed}, and can't read targets' own key files",
+                    paths::KEYS_LOOKUP
+                ),
+                format!("run 'setcap {needed} {}'", paths::KEYS_LOOKUP),
+            )
+            .why("keys that only a file inside the target lists open nothing; a copy of a program has no capabilities"),
+        ),
         Err(error) => faults.push(Fault::new(
             format!("can't execute '{GETCAP}' to see the capability of keys-lookup: {error}"),
             "install libcap2-bin",
@@ -97,10 +109,9 @@ pub(super) fn programs(who: Identities, faults: &mut Vec<Fault>) {
 /// `vestibule` must stand on the passwd line behind `files`, so that the host's own users come first.
 pub(super) fn nsswitch(faults: &mut Vec<Fault>) {
     if !module_is_installed() {
-        faults.push(Fault::new(
-            "libnss_vestibule.so.2 is not installed",
-            "install vestibule again ('make install')",
-        ));
+        faults.push(
+            Fault::new("libnss_vestibule.so.2 is not installed", "install libnss-vestibule").why(NAMES),
+        );
     }
     let text = fs::read_to_string(NSSWITCH).unwrap_or_default();
     let sources = text.lines().find_map(|line| {
@@ -110,15 +121,19 @@ pub(super) fn nsswitch(faults: &mut Vec<Fault>) {
     let sources = sources.unwrap_or_default();
     let at = |name: &str| sources.split_whitespace().position(|source| source == name);
     let hosts_own = at("files").or_else(|| at("compat"));
-    let mend = format!("in '{NSSWITCH}', put 'vestibule' behind 'files' on the line 'passwd:'");
+    let mend = format!(
+        "run 'sed -i -E \"/^passwd:/{{s/[[:space:]]+vestibule\\b//;s/([[:space:]])(files|compat)\\b/\\1\\2 vestibule/}}\" {NSSWITCH}', and put it into authselect's profile where there is one"
+    );
     match (hosts_own, at("vestibule")) {
         (Some(files), Some(ours)) if files < ours => {}
-        (_, None) => faults
-            .push(Fault::new(format!("'{NSSWITCH}' does not have 'vestibule' on the line 'passwd:'"), mend)),
-        (_, Some(_)) => {
-            faults
-                .push(Fault::new(format!("'{NSSWITCH}' has 'vestibule' before the host's own users"), mend));
-        }
+        (_, None) => faults.push(
+            Fault::new(format!("'{NSSWITCH}' does not have 'vestibule' on the line 'passwd:'"), mend)
+                .why(NAMES),
+        ),
+        (_, Some(_)) => faults.push(
+            Fault::new(format!("'{NSSWITCH}' has 'vestibule' before the host's own users"), mend)
+                .why("a target could take the name of a user of this host"),
+        ),
     }
 }
 
@@ -143,14 +158,17 @@ pub(super) fn forwarding(config: &Config, faults: &mut Vec<Fault>) {
         if in_stack {
             let what =
                 format!("'{}' has {PAM_MODULE}, which refuses sessions as it is set up", paths::PAM_STACK);
-            faults
-                .push(Fault::new(what, "put 'forwarding = \"pam\"' into vestibule.toml, or remove the line"));
+            faults.push(
+                Fault::new(what, "put 'forwarding = \"pam\"' into vestibule.toml, or remove the line")
+                    .why("nobody can log in by a login name"),
+            );
         }
         return;
     }
     if !pam_stack::ends_in_module(&stack) {
         let what = format!("'{}' does not end in {PAM_MODULE}: no forwards are granted", paths::PAM_STACK);
-        faults.push(Fault::new(what, format!("make 'session required {PAM_MODULE}' its last line")));
+        let mend = format!("make 'session required {PAM_MODULE}' its last line");
+        faults.push(Fault::new(what, mend).why(NO_FORWARDS));
     }
     let skips = |line: &str| {
         let mut words = line.split_ascii_whitespace();
@@ -160,9 +178,9 @@ pub(super) fn forwarding(config: &Config, faults: &mut Vec<Fault>) {
     if let Some(line) = stack.lines().find(|line| skips(line)) {
         let what =
             format!("'{}' has '{}', which ends the stack before {PAM_MODULE}", paths::PAM_STACK, line.trim());
-        faults.push(Fault::new(what, "make it 'optional' or 'required'"));
+        faults.push(Fault::new(what, "make it 'optional' or 'required'").why(NO_FORWARDS));
     }
-    let asked = sshd_says();
+    let asked = sshd_says(paths::USER_SESSION, None);
     for (key, wanted) in [("usepam", "yes"), ("allowtcpforwarding", "yes"), ("gatewayports", "no")] {
         if let Ok(output) = &asked
             && value_in(output, key) != Some(wanted)
@@ -170,23 +188,24 @@ pub(super) fn forwarding(config: &Config, faults: &mut Vec<Fault>) {
             let found = value_in(output, key).unwrap_or("nothing");
             let what =
                 format!("sshd has '{key} {found}' for vestibule's login names; forwarding wants '{wanted}'");
-            let mend = format!("copy '{FORWARD_DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
-            faults.push(Fault::new(what, mend));
+            let mend = format!("run 'cp {FORWARD_DROP_IN} {SSHD_CONFIG_DIR}/', and reload sshd");
+            faults.push(Fault::new(what, mend).why(NO_FORWARDS));
         }
     }
 }
 
 /// A value of `sshd -T`; OpenSSH 10.5 prints the names in mixed case.
-fn value_in<'a>(output: &'a str, key: &str) -> Option<&'a str> {
+pub(super) fn value_in<'a>(output: &'a str, key: &str) -> Option<&'a str> {
     output
         .lines()
         .filter_map(|line| line.split_once(' '))
         .find_map(|(name, value)| name.eq_ignore_ascii_case(key).then_some(value))
 }
 
-/// `sshd -T` for one of our login names, or why it fails.
-fn sshd_says() -> Result<String, Fault> {
-    let who = format!("user={},host=localhost,addr=127.0.0.1", paths::USER_SESSION);
+/// `sshd -T` for a user who comes from an address, or why it fails.
+pub(super) fn sshd_says(user: &str, client: Option<IpAddr>) -> Result<String, Fault> {
+    let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let who = format!("user={user},host={client},addr={client}");
     match Command::new(SSHD).args(["-T", "-C", &who]).stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(output) => {
@@ -199,12 +218,14 @@ fn sshd_says() -> Result<String, Fault> {
 }
 
 /// What sshd itself says it would do with one of our login names.
-pub(super) fn sshd(faults: &mut Vec<Fault>) {
-    let mend = format!("install vestibule-sshd, or copy '{DROP_IN}' to '{SSHD_CONFIG_DIR}' and reload sshd");
+///
+/// Without a `login` it is the user that all of them are; a Match block of sshd's may know one by its name.
+pub(super) fn sshd(login: Option<&str>, client: Option<IpAddr>, config: &Config, faults: &mut Vec<Fault>) {
+    let mend = format!("install vestibule-sshd, or run 'cp {DROP_IN} {SSHD_CONFIG_DIR}/', and reload sshd");
     if !Path::new(SSHD).exists() {
         return faults.push(Fault::new(format!("'{SSHD}' does not exist"), "install OpenSSH's server"));
     }
-    let output = match sshd_says() {
+    let output = match sshd_says(login.unwrap_or(paths::USER_SESSION), client) {
         Ok(output) => output,
         Err(fault) => return faults.push(fault),
     };
@@ -221,8 +242,14 @@ pub(super) fn sshd(faults: &mut Vec<Fault>) {
             return faults.push(fault);
         }
         let what = format!("sshd does not have vestibule's drop-in for group '{}'", paths::USER_SESSION);
-        return faults.push(Fault::new(what, mend));
+        return faults.push(Fault::new(what, mend).why(server::NOT_ASKED));
     }
+    // With the PAM module forwards end in the container, and the drop-in that goes with it opens these.
+    let without_pam = (config.forwarding != Forwarding::Pam)
+        .then_some([("allowtcpforwarding", "local"), ("permitlisten", "none")])
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| !(*key == "allowtcpforwarding" && is(key, "no")));
     for (key, wanted) in [
         ("authorizedkeyscommanduser", paths::USER_KEYS),
         ("authorizedkeysfile", "none"),
@@ -231,12 +258,17 @@ pub(super) fn sshd(faults: &mut Vec<Fault>) {
         ("permituserrc", "no"),
         ("allowstreamlocalforwarding", "no"),
         ("permittunnel", "no"),
+        ("x11forwarding", "no"),
+        ("gatewayports", "no"),
         ("fingerprinthash", "SHA256"),
-    ] {
+    ]
+    .into_iter()
+    .chain(without_pam)
+    {
         if !is(key, wanted) {
             let found = value(key).unwrap_or("nothing");
             let what = format!("sshd has '{key} {found}' for vestibule's login names; it must be '{wanted}'");
-            faults.push(Fault::new(what, &mend));
+            faults.push(Fault::new(what, &mend).why(OPEN));
         }
     }
 }
