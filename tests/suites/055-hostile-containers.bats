@@ -139,11 +139,19 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
 }
 
 @test "only the shared account may run the privileged program, and root may not" {
+    local number
     run_rc 126 as_user nobody "$ENTER" --help
     run_rc 126 as_user vestibule-refresh "$ENTER" --help
     run_rc 200 "$ENTER" --session x --target 1
     matches 'not by root' "$stderr"
     expect_audit 'enter.*result=refused exit=200.*not by root'
+    # Installed without its bit, it tells sessions no more than others of its kind.
+    chmod u-s "$ENTER"
+    run_rc 200 ssh_as alice+den true
+    matches '^vestibule: the bastion is not set up right; .*\(session [a-z0-9]{10}\)$' "$stderr"
+    number=${stderr##*session } && number=${number%)*}
+    expect_audit "enter.*session=$number .*result=refused exit=200.*setuid root"
+    chmod u+s "$ENTER"
 }
 
 @test "the shared account can enter registered targets only, and only by number" {

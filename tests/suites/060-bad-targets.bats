@@ -119,7 +119,11 @@ refused() {
     docker exec homeless rm -r /home/alice
     run_ok ssh_as alice+homeless pwd
     is / "$output"
-    is 'Could not chdir to home directory /home/alice: No such file or directory' "$stderr"
+    local line="vestibule: can't go to your home '/home/alice': No such file or directory; you are in '/' instead"
+    matches "^$line \(session [a-z0-9]{10}\)$" "$stderr"
+    # On a terminal that is raw by then it is a line of its own, too.
+    run_ok ssh_on_terminal 24x80 -- alice+homeless pwd
+    matches "^$line \(session [a-z0-9]{10}\)"$'\r+\n/\r' "$output"
 }
 
 @test "a read-only container and one with a full file system are entered all the same" {
@@ -154,7 +158,7 @@ refused() {
         docker kill doomed
         wait "$client" || rc=$?
         is 211 "$rc"
-        matches "vestibule: the container of 'doomed' was stopped \(session " "$(<"$BATS_TEST_TMPDIR/out")"
+        matches "vestibule: the container of 'doomed' was stopped; start it and connect again \(session " "$(<"$BATS_TEST_TMPDIR/out")"
         docker start doomed
         docker exec doomed rm -f /tmp/here
     done

@@ -264,7 +264,7 @@ nests() { inside find /tmp /var/tmp /dev/shm /home/alice -maxdepth 1 -name 'ssh-
     docker_run stiff vt-busybox --read-only --tmpfs /dev/shm:ro
     run_ok with_agent alice+stiff 'echo "${SSH_AUTH_SOCK-none}"'
     is none "$output"
-    matches '^vestibule: your agent is not forwarded, .*Read-only file system \(session [a-z0-9]{10}\)$' "$stderr"
+    matches '^vestibule: your agent is not forwarded, .*Read-only file system; .*\(session [a-z0-9]{10}\)$' "$stderr"
     docker_remove stiff
 }
 

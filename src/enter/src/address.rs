@@ -11,7 +11,7 @@ use vestibule::paths;
 use vestibule::target::TargetId;
 use vestibule_sys::syslog::{Severity, Syslog};
 
-use crate::args::say;
+use crate::args::to_operator;
 use crate::engine;
 use crate::parser::{Parser, Way};
 use crate::refused::Refused;
@@ -30,7 +30,7 @@ pub(crate) fn print(target: TargetId) -> ExitCode {
                 Severity::Warning,
                 format_args!("address target={number} result=refused cause={cause:?}"),
             );
-            say(&format!("enter: {}: {cause}\n", refused.refusal));
+            to_operator(&format!("enter: {}: {cause}\n", refused.refusal));
             ExitCode::from(refused.refusal.exit().code())
         }
     }

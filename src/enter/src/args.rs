@@ -8,6 +8,7 @@ use vestibule_sys::entry::ExitCode;
 
 use vestibule::exit::Exit;
 use vestibule::fingerprint::Fingerprint;
+use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::TargetId;
@@ -56,7 +57,12 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
         return prepare_for_pam();
     }
     if let Err(what) = harden() {
-        return Err(refuse("-", &what));
+        // A session's user is told by its number; without one it is somebody at a prompt.
+        let session = match parse(lexopt::Parser::from_env()) {
+            Ok(Some(Task::Session(session))) => session.id,
+            _ => NO_SESSION.to_owned(),
+        };
+        return Err(refuse(&session, &what));
     }
     match parse(lexopt::Parser::from_env()) {
         Ok(Some(Task::Session(session))) => match may_bring(&session) {
@@ -65,11 +71,11 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
         },
         Ok(Some(task)) => Ok(task),
         Ok(None) => {
-            say(USAGE);
+            to_operator(USAGE);
             Err(ExitCode::SUCCESS)
         }
         Err(e) => {
-            say(&format!("enter: {e}\n{USAGE}"));
+            to_operator(&format!("enter: {e}\n{USAGE}"));
             Err(ExitCode::from(Exit::Setup.code()))
         }
     }
@@ -83,12 +89,12 @@ fn prepare_for_pam() -> Result<Task, ExitCode> {
         [wake, of @ ..] if wake == "--wake" => wake_of(of),
         _ => None,
     };
-    let Some(task) = task else { return Err(refuse("-", NOT_BY_ROOT)) };
+    let Some(task) = task else { return Err(refuse(NO_SESSION, NOT_BY_ROOT)) };
     let ready = process::set_dumpable(false)
         .map_err(|e| format!("PR_SET_DUMPABLE: {e}"))
         .and_then(|()| if matches!(task, Task::Network) { Ok(()) } else { run_sealed() })
         .and_then(|()| leave_callers_behind());
-    ready.map(|()| task).map_err(|what| refuse("-", &what))
+    ready.map(|()| task).map_err(|what| refuse(NO_SESSION, &what))
 }
 
 fn wake_of(words: &[OsString]) -> Option<Task> {
@@ -102,12 +108,19 @@ fn wake_of(words: &[OsString]) -> Option<Task> {
     Some(Task::Wake { session, target: TargetId(target.parse().ok()?), account })
 }
 
-/// Says what keeps this program from running, where an operator looks for it too.
+/// In place of a number.
+const NO_SESSION: &str = "-";
+
+/// Says what keeps this program from running, where an operator looks for it.
 pub(crate) fn refuse(session: &str, what: &str) -> ExitCode {
     let code = Exit::Setup.code();
     let log = Syslog::open("enter");
     log.line(Severity::Error, format_args!("session={session} result=refused exit={code} cause={what:?}"));
-    say(&format!("enter: {what} (session {session})\n"));
+    if session == NO_SESSION {
+        to_operator(&format!("enter: {what}\n"));
+    } else {
+        Refusal::Setup.line(session).say();
+    }
     ExitCode::from(code)
 }
 
@@ -210,7 +223,8 @@ fn session_id(text: &str) -> Result<String, &'static str> {
     if fine { Ok(text.to_owned()) } else { Err("a session's number is 1 to 32 letters and digits") }
 }
 
-/// Writes to standard error, where nobody may be reading.
-pub(crate) fn say(text: &str) {
+/// Writes to standard error for who runs this by hand, where nobody may be reading. What a session's user reads is a
+/// [`vestibule::messages::Line`].
+pub(crate) fn to_operator(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

@@ -8,7 +8,7 @@ use vestibule_sys::entry::ExitCode;
 use nix::poll::{PollFd, PollFlags};
 use vestibule::config::Config;
 use vestibule::exit::Exit;
-use vestibule::messages::{Refusal, shown};
+use vestibule::messages::{Line, Refusal, shown};
 use vestibule::paths;
 use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::process::{self, Child, Ended};
@@ -17,7 +17,7 @@ use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{fds, pass, pty};
 
 use crate::agent_relay::Relay;
-use crate::args::{Session, say};
+use crate::args::Session;
 use crate::refused::{OrRefuse, Refused};
 use crate::register::{Entry, Registered};
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
@@ -36,7 +36,7 @@ enum Begun {
     /// The worker relays for an engine.
     ByEngine { target: String, user: String },
     /// It won't be.
-    Refused { code: u8, line: String, cause: String },
+    Refused { code: u8, line: Line, cause: String },
     /// The client went while its target was being started.
     Left { target: String },
 }
@@ -84,7 +84,7 @@ pub(crate) fn run(session: &Session) -> ExitCode {
     }
 }
 
-fn refuse(session: &Session, log: &Syslog, code: u8, line: &str, cause: &str) -> ExitCode {
+fn refuse(session: &Session, log: &Syslog, code: u8, line: &Line, cause: &str) -> ExitCode {
     let severity = if code == Exit::Setup.code() { Severity::Error } else { Severity::Warning };
     log.line(
         severity,
@@ -95,10 +95,10 @@ fn refuse(session: &Session, log: &Syslog, code: u8, line: &str, cause: &str) ->
             shown(cause)
         ),
     );
-    say(line);
+    line.say();
     let is_sftp = |config: &Config| sftp::wish(session.client.command.as_deref(), config) != sftp::Wish::None;
     if !session.pty && Config::load_trusted(Path::new(paths::CONFIG)).is_ok_and(|config| is_sftp(&config)) {
-        sftp_refusal::tell(line);
+        sftp_refusal::tell(line.as_str());
     }
     ExitCode::from(code)
 }
@@ -196,11 +196,8 @@ fn begin(
             }
             waiting.over();
             give_back(terminal.as_ref());
-            let target = "the target".to_owned();
-            return Err(Refused::new(
-                Refusal::NotAnswering { target },
-                format_args!("not inside after {ENTER_WITHIN:?}"),
-            ));
+            let seconds = ENTER_WITHIN.as_secs();
+            return Err(Refused::new(Refusal::TooSlow { seconds }, "the worker says nothing"));
         }
         match waiting.look(socket.as_fd(), signals, left).or_setup("poll")? {
             Look::Word => {}
@@ -250,7 +247,7 @@ fn begin(
             "engine" => return Ok(Begun::ByEngine { target: text(1), user: text(2) }),
             "refused" => {
                 let code = fields.get(1).and_then(|f| f.first()).copied().unwrap_or(Exit::Setup.code());
-                begun = Some(Begun::Refused { code, line: text(2), cause: text(3) });
+                begun = Some(Begun::Refused { code, line: Line::relayed(text(2)), cause: text(3) });
             }
             other => return Err(Refused::setup(format_args!("the worker said '{}'", shown(other)))),
         }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use vestibule::messages::Refusal;
+use vestibule::messages::{Refusal, Why};
 use vestibule_sys::{exec, fds, process, pty, signals};
 
 use crate::refused::{OrRefuse, Refused};
@@ -84,16 +84,15 @@ fn become_shell(program: &Program, slave: Option<&OwnedFd>) -> Result<std::conve
     fds::close_on_exec_from(3).or_setup("close_range")?;
     signals::reset_all().or_setup("sigprocmask")?;
     process::signal_on_parent_death(relay_hangup(), process::parent_pid()).or_setup("PR_SET_PDEATHSIG")?;
-    let why = |e: &io::Error| nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)).desc().to_owned();
     Err(match &program.what {
         What::File(path) => {
             let e = exec::execute(path, &program.args, &program.env);
             let shell = path.to_string_lossy().into_owned();
-            Refused::new(Refusal::NoShell { shell, why: why(&e) }, format_args!("execve: {e}"))
+            Refused::new(Refusal::NoShell { shell, why: Why::from(&e) }, format_args!("execve: {e}"))
         }
         What::Sealed(file) => {
             let e = exec::execute_open(file, &program.args, &program.env);
-            Refused::new(Refusal::NoSftpServer { why: why(&e) }, format_args!("execveat: {e}"))
+            Refused::new(Refusal::NoSftpServer { why: Why::from(&e) }, format_args!("execveat: {e}"))
         }
     })
 }

@@ -1,15 +1,14 @@
 //! The time in which a client waits for its target to be started: what it sees, and whether it is still there.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use vestibule::messages::{self, WakeStep};
+use vestibule::messages::{Line, WakeStep, waking};
 use vestibule_sys::pty;
 use vestibule_sys::signals::SignalFd;
 
-use crate::args::say;
 use crate::relay::libc_signal::{SIGHUP, SIGTERM};
 use crate::relay::{is_ready, wait};
 
@@ -74,20 +73,18 @@ impl Waiting {
         let number = |bytes: &Vec<u8>| Some(u64::from_ne_bytes(bytes.as_slice().try_into().ok()?));
         let (seconds, left) = (number(seconds)?, number(left)?);
         if self.draws {
-            self.draw(&messages::waking(&target, step, seconds));
+            self.draw(&waking(&target, step, seconds));
         }
         self.target = Some(target);
         Some(Duration::from_secs(left.min(24 * 3600)))
     }
 
     /// One line, drawn over the one before; never as wide as the terminal, where it would go on in the next one.
-    fn draw(&mut self, text: &str) {
+    fn draw(&mut self, line: &Line) {
         let columns = pty::size(io::stderr().as_fd()).map_or(0, |size| usize::from(size.ws_col));
         let room = if columns == 0 { usize::MAX } else { columns.saturating_sub(1) };
-        let text: String = text.chars().take(room).collect();
-        let width = text.chars().count();
-        let rest = " ".repeat(self.drawn.saturating_sub(width));
-        say(&format!("\r{text}{rest}\r"));
+        let (drawn, width) = line.drawn_over(self.drawn, room);
+        drawn.say();
         self.drawn = width;
     }
 
@@ -95,8 +92,7 @@ impl Waiting {
     pub(crate) fn over(&mut self) {
         self.target = None;
         if self.drawn > 0 {
-            say(&format!("\r{}\r", " ".repeat(self.drawn)));
-            let _ = io::stderr().flush();
+            Line::erasing(self.drawn).say();
             self.drawn = 0;
         }
     }

@@ -10,14 +10,14 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use vestibule::config::{Config, Forwarding};
-use vestibule::messages::{Notice, Refusal};
+use vestibule::messages::{Notice, Refusal, Why};
 use vestibule::paths;
 use vestibule::target::Sftp;
 use vestibule_sys::beneath::{self, Resolve};
 use vestibule_sys::{fds, pass, process, pty};
 
 use crate::agent::Nest;
-use crate::args::{Session, say};
+use crate::args::Session;
 use crate::container::Container;
 use crate::engine::{self, exec};
 use crate::environment::Made;
@@ -43,7 +43,7 @@ pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i
 pub(crate) fn tell_refused(monitor: BorrowedFd<'_>, session: &str, refused: &Refused) {
     let line = refused.refusal.line(session);
     let code = [refused.refusal.exit().code()];
-    tell(monitor, &[b"refused", &code, line.as_bytes(), refused.cause.as_bytes()], None);
+    tell(monitor, &[b"refused", &code, line.as_str().as_bytes(), refused.cause.as_bytes()], None);
 }
 
 fn tell(monitor: BorrowedFd<'_>, fields: &[&[u8]], fd: Option<BorrowedFd<'_>>) {
@@ -250,7 +250,10 @@ fn enter(
     // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket, the sealed copy
     // of the SFTP server, and the agent's directory and socket, which are the container's.
     let last_step = container.into_last_step();
-    go_home(user);
+    if let Err(why) = go_home(user) {
+        let home = String::from_utf8_lossy(&user.home).into_owned();
+        notice(session, &Notice::NoHome { home, why });
+    }
     confine::load_filters(&last_step, user)?;
     if let Some((nest, listener)) = agent {
         match nest.keep() {
@@ -281,28 +284,31 @@ fn make_nest(session: &Session, user: &User) -> Option<(Nest, UnixListener)> {
 }
 
 fn no_agent(session: &Session, why: &io::Error) {
-    let why = why.raw_os_error().map_or("not permitted", |n| nix::errno::Errno::from_raw(n).desc());
-    say(&Notice::NoAgent { why: why.to_owned() }.line(&session.id));
+    notice(session, &Notice::NoAgent { why: why.into() });
 }
 
-/// Goes to the user's home, or says that it can't, as sshd does.
+fn notice(session: &Session, notice: &Notice) {
+    let line = notice.line(&session.id);
+    // The client's terminal is raw as soon as the container's is there.
+    if session.pty { line.for_terminal().say() } else { line.say() }
+}
+
+/// Goes to the user's home, as sshd does, or says why it can't and goes to `/`.
 ///
 /// The home's path is the container's word. It is walked below the container's root and through no magic link, with no
 /// descriptor of the bastion left open that such a link could lead to; what is still outside is left again.
-fn go_home(user: &User) {
-    let enter = || -> io::Result<()> {
-        let root = File::open("/")?;
+fn go_home(user: &User) -> Result<(), Why> {
+    let enter = || -> Result<(), Why> {
+        let kernel = |e: io::Error| Why::from(&e);
+        let root = File::open("/").map_err(kernel)?;
         let path = Path::new(OsStr::from_bytes(&user.home));
         let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
-        let home = beneath::open_with(root.as_fd(), path, Resolve::InRoot, flags)?;
-        nix::unistd::fchdir(&home)?;
-        let inside = std::env::current_dir()?.is_absolute();
-        if inside { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        let home = beneath::open_with(root.as_fd(), path, Resolve::InRoot, flags).map_err(kernel)?;
+        nix::unistd::fchdir(&home).map_err(Why::Kernel)?;
+        let inside = std::env::current_dir().map_err(kernel)?.is_absolute();
+        if inside { Ok(()) } else { Err(Why::Outside) }
     };
-    if let Err(e) = enter() {
+    enter().inspect_err(|_| {
         let _ = std::env::set_current_dir("/");
-        let why = e.raw_os_error().map_or("not in the container", |n| nix::errno::Errno::from_raw(n).desc());
-        let home = vestibule::messages::shown(&String::from_utf8_lossy(&user.home));
-        say(&format!("Could not chdir to home directory {home}: {why}\n"));
-    }
+    })
 }

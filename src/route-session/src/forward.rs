@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use vestibule_sys::entry::ExitCode;
 
-use vestibule::messages::Refusal;
+use vestibule::messages::{Refusal, Why};
 use vestibule::paths;
 use vestibule::target::TcpAddress;
 
@@ -30,14 +30,14 @@ pub(crate) fn carry(
     if visitor.pty || visitor.command.is_some() || authorised.command.is_some() {
         return Err(Refused::new(Refusal::OnlyBytes, "a command or a terminal for a tcp target"));
     }
-    let unreachable = |why: String, cause: String| {
+    let unreachable = |why: Why, cause: String| {
         Refused::new(Refusal::Unreachable { target: authorised.target.clone(), why }, cause)
     };
     let addresses = match address {
         TcpAddress::Fixed { host, port } => resolve(host, *port),
         TcpAddress::Container { .. } => container_address(authorised),
     };
-    let addresses = addresses.map_err(|e| unreachable("its address is not known".to_owned(), e))?;
+    let addresses = addresses.map_err(|e| unreachable(Why::AddressUnknown, e))?;
     let mut failures = Vec::new();
     for address in &addresses {
         match TcpStream::connect_timeout(address, CONNECT_WITHIN) {
@@ -49,9 +49,9 @@ pub(crate) fn carry(
         }
     }
     let why = match failures.last() {
-        Some((_, e)) if e.kind() == io::ErrorKind::TimedOut => "it does not answer".to_owned(),
-        Some((_, e)) => e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
-        None => "it has no address".to_owned(),
+        Some((_, e)) if e.kind() == io::ErrorKind::TimedOut => Why::Silence,
+        Some((_, e)) => e.into(),
+        None => Why::NoAddress,
     };
     let tried: Vec<String> = failures.iter().map(|(address, e)| format!("{address}: {e}")).collect();
     Err(unreachable(why, tried.join("; ")))

@@ -42,15 +42,20 @@ vestibule_sys::program!(program);
 
 fn program() -> ExitCode {
     if std::env::args_os().len() > 1 {
-        say("route-session: to be run by sshd as ForceCommand, without arguments; see route-session(8)\n");
+        to_operator(
+            "route-session: to be run by sshd as ForceCommand, without arguments; see route-session(8)\n",
+        );
         return ExitCode::from(2);
     }
     let log = Syslog::open("route-session");
-    let Ok(session) = vestibule::visit::session_number() else {
-        say("route-session: can't read '/dev/urandom'\n");
-        return ExitCode::from(Refusal::Setup.exit().code());
+    // Without a number there is no session; the line has a dash in its place.
+    let number = vestibule::visit::session_number();
+    let routed = match &number {
+        Ok(session) => route(session, &log),
+        Err(e) => Err(Refused::setup(format_args!("'/dev/urandom': {e}"))),
     };
-    match route(&session, &log) {
+    let session = number.as_deref().unwrap_or("-");
+    match routed {
         Ok(code) => code,
         Err(Refused { refusal, cause }) => {
             let code = refusal.exit().code();
@@ -59,7 +64,7 @@ fn program() -> ExitCode {
                 severity,
                 format_args!("session={session} result=refused exit={code} cause={:?}", shown(&cause)),
             );
-            say(&refusal.line(&session));
+            refusal.line(session).say();
             ExitCode::from(code)
         }
     }
@@ -88,7 +93,8 @@ fn route(session: &str, log: &Syslog) -> Result<ExitCode, Refused> {
     }
 }
 
-/// Writes to standard error, where nobody may be reading.
-fn say(text: &str) {
+/// Writes to standard error for who runs this by hand, where nobody may be reading. What a session's user reads is a
+/// [`vestibule::messages::Line`].
+fn to_operator(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use serde::{Deserialize, Serialize};
-use vestibule::messages::Refusal;
+use vestibule::messages::{Refusal, Why};
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::{fds, pty};
 
@@ -152,10 +152,7 @@ pub(crate) fn start(
         let refusal = if cause.contains("user") && cause.contains("find") {
             Refusal::NoSuchUser { user: request.user.clone() }
         } else {
-            Refusal::NoShell {
-                shell: request.cmd.first().cloned().unwrap_or_default(),
-                why: "see the log".to_owned(),
-            }
+            Refusal::NoShell { shell: request.cmd.first().cloned().unwrap_or_default(), why: Why::Engine }
         };
         return Err(Refused::new(refusal, cause));
     }

@@ -101,7 +101,7 @@ fn serve(sshd: &Child, process: &ProcDir, socket: &OwnedFd) -> i32 {
         }
         Err(refused) => {
             let line = refused.refusal.line(&id);
-            tell(socket, &[b"refused", line.trim_end().as_bytes()], None);
+            tell(socket, &[b"refused", line.as_str().trim_end().as_bytes()], None);
             i32::from(refused.refusal.exit().code())
         }
     }

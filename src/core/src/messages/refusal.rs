@@ -1,0 +1,249 @@
+//! What ends a session, or keeps it from beginning.
+
+use std::fmt;
+use std::io;
+
+use super::{Line, WakeStep, shown};
+use crate::exit::Exit;
+
+/// A reason for which a session can't begin, or ended before its command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something on the bastion is wrong; only its operator can mend it.
+    Setup,
+    /// The key may not enter (any more).
+    Denied,
+    /// The target wants an account, and the login named none.
+    AccountNeeded,
+    /// The store can't be read.
+    Store,
+    /// The target is not running.
+    NotRunning {
+        /// The target's name.
+        target: String,
+    },
+    /// The container does not exist.
+    Gone {
+        /// The target's name.
+        target: String,
+    },
+    /// The container is paused.
+    Paused {
+        /// The target's name.
+        target: String,
+    },
+    /// Nothing came back in time.
+    NotAnswering {
+        /// The target's name.
+        target: String,
+    },
+    /// The session was not inside in time, and nobody says why.
+    TooSlow {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A part of the container's confinement can't be put on the session.
+    CannotConfine {
+        /// Which part: `seccomp filter`, `cgroup memory`.
+        what: String,
+    },
+    /// The container has no such user.
+    NoSuchUser {
+        /// The user's name.
+        user: String,
+    },
+    /// The user's shell can't be executed.
+    NoShell {
+        /// The shell's path.
+        shell: String,
+        /// Why.
+        why: Why,
+    },
+    /// Our SFTP server can't be executed in the container.
+    NoSftpServer {
+        /// Why.
+        why: Why,
+    },
+    /// The target's policy has no SFTP.
+    SftpRefused,
+    /// The container gives out no terminal.
+    NoTerminal,
+    /// The target's policy gives out no terminal.
+    TerminalRefused,
+    /// The container can have no more processes.
+    Full,
+    /// The target's address does not answer.
+    Unreachable {
+        /// The target's name.
+        target: String,
+        /// Why.
+        why: Why,
+    },
+    /// A TCP target was asked for a command or a terminal.
+    OnlyBytes,
+    /// The command has bytes that the target's engine can't be told.
+    NotText,
+    /// The container was stopped during the session.
+    Stopped {
+        /// The target's name.
+        target: String,
+    },
+    /// The target was not running and could not be woken.
+    NotWoken {
+        /// The target's name.
+        target: String,
+        /// What failed.
+        step: WakeStep,
+        /// After how many seconds.
+        seconds: u64,
+    },
+}
+
+impl Refusal {
+    /// The exit code of the session.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Refusal::Setup => Exit::Setup,
+            Refusal::Denied | Refusal::AccountNeeded => Exit::Denied,
+            Refusal::Store => Exit::Store,
+            Refusal::NotRunning { .. } => Exit::NotRunning,
+            Refusal::Gone { .. } => Exit::Gone,
+            Refusal::Paused { .. }
+            | Refusal::NotAnswering { .. }
+            | Refusal::TooSlow { .. }
+            | Refusal::Full => Exit::NotAnswering,
+            Refusal::CannotConfine { .. } => Exit::CannotConfine,
+            Refusal::NoSuchUser { .. } => Exit::NoSuchUser,
+            Refusal::NoShell { .. } | Refusal::NoSftpServer { .. } => Exit::NoShell,
+            Refusal::Unreachable { .. } => Exit::Unreachable,
+            Refusal::NoTerminal
+            | Refusal::TerminalRefused
+            | Refusal::SftpRefused
+            | Refusal::OnlyBytes
+            | Refusal::NotText => Exit::Unsupported,
+            Refusal::Stopped { .. } => Exit::Stopped,
+            Refusal::NotWoken { .. } => Exit::NotWoken,
+        }
+    }
+
+    /// The line for the user: `vestibule: WHAT HAPPENED; WHAT TO DO (session ID)`. What others wrote in it is escaped and
+    /// bounded.
+    #[must_use]
+    pub fn line(&self, session: &str) -> Line {
+        Line::of(self, session)
+    }
+}
+
+/// What to do where nothing but a look at the log helps.
+const TELL: &str = "tell the operator this session's number";
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Setup => write!(f, "the bastion is not set up right; {TELL}"),
+            Refusal::Denied => f.write_str("this key may not enter here any more; ask the owner for access"),
+            Refusal::AccountNeeded => f.write_str(
+                "this target gives everybody a user of their own; log in as ACCOUNT+TARGET to say who you are",
+            ),
+            Refusal::Store => write!(f, "the bastion can't read who may enter; {TELL}"),
+            Refusal::NotRunning { target } => {
+                write!(f, "'{}' is not running; start it and connect again", shown(target))
+            }
+            Refusal::Gone { target } => {
+                write!(f, "the container of '{}' does not exist (any more); {TELL}", shown(target))
+            }
+            Refusal::Paused { target } => {
+                write!(f, "'{}' is paused; resume it and connect again", shown(target))
+            }
+            Refusal::NotAnswering { target } => {
+                write!(f, "'{}' does not answer; try again later, or {TELL}", shown(target))
+            }
+            Refusal::TooSlow { seconds } => {
+                write!(f, "the session was not inside after {seconds} s; try again later, or {TELL}")
+            }
+            Refusal::CannotConfine { what } => {
+                write!(f, "the session can't be confined as its container is ({}); {TELL}", shown(what))
+            }
+            Refusal::NoSuchUser { user } => {
+                write!(f, "the container has no user '{}' in its /etc/passwd; {TELL}", shown(user))
+            }
+            Refusal::NoShell { shell, why } => write!(
+                f,
+                "the shell '{}' can't be executed in the container: {why}; scp and sftp may do, or {TELL}",
+                shown(shell)
+            ),
+            Refusal::NoSftpServer { why } => {
+                write!(f, "the SFTP server can't be executed in the container: {why}; {TELL}")
+            }
+            Refusal::SftpRefused => {
+                f.write_str("this target has no SFTP, by its owner's wish; ask the owner, or use commands")
+            }
+            Refusal::NoTerminal => f.write_str(
+                "the container gives out no terminal (no usable devpts at /dev/pts); 'ssh -T' works without one",
+            ),
+            Refusal::TerminalRefused => f.write_str("this target gives out no terminals; use 'ssh -T'"),
+            Refusal::Full => f.write_str("the container can have no more processes; end some and connect again"),
+            Refusal::Unreachable { target, why } => {
+                write!(f, "'{}' can't be reached: {why}; try again later, or {TELL}", shown(target))
+            }
+            Refusal::OnlyBytes => f.write_str(
+                "this target is a network service, without commands and terminals; use it with ProxyCommand or 'ssh -J'",
+            ),
+            Refusal::NotText => {
+                f.write_str("this target takes commands in UTF-8 only; put other bytes on standard input")
+            }
+            Refusal::Stopped { target } => {
+                write!(f, "the container of '{}' was stopped; start it and connect again", shown(target))
+            }
+            Refusal::NotWoken { target, step, seconds } => {
+                let target = shown(target);
+                match step {
+                    WakeStep::Start => write!(f, "'{target}' could not be started")?,
+                    WakeStep::Running => write!(f, "'{target}' was started but does not run")?,
+                    WakeStep::Probe => write!(f, "'{target}' was started but is not ready")?,
+                }
+                write!(f, ", after {seconds} s; try again later, or {TELL}")
+            }
+        }
+    }
+}
+
+/// A reason in a few words, in the middle of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The kernel's.
+    Kernel(nix::errno::Errno),
+    /// An error that is not the kernel's.
+    NotPermitted,
+    /// A path that leads out of the container.
+    Outside,
+    /// The engine would not start it.
+    Engine,
+    /// A name for which there is no address.
+    AddressUnknown,
+    /// There was none to try.
+    NoAddress,
+    /// Nobody at the address says a word.
+    Silence,
+}
+
+impl From<&io::Error> for Why {
+    fn from(e: &io::Error) -> Self {
+        e.raw_os_error().map_or(Why::NotPermitted, |number| Why::Kernel(nix::errno::Errno::from_raw(number)))
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::Kernel(errno) => errno.desc(),
+            Why::NotPermitted => "not permitted",
+            Why::Outside => "not in the container",
+            Why::Engine => "the engine would not",
+            Why::AddressUnknown => "its address is not known",
+            Why::NoAddress => "it has no address",
+            Why::Silence => "it does not answer",
+        })
+    }
+}
