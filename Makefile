@@ -11,6 +11,8 @@ MULTIARCH  ?= $(shell gcc -print-multiarch 2>/dev/null)
 LIBDIR     ?= $(PREFIX)/lib$(if $(MULTIARCH),/$(MULTIARCH),64)
 # Where libpam looks for modules.
 PAMDIR     ?= $(LIBDIR)/security
+# Where zsh looks for completions of packages: Debian's has a place of its own.
+ZSHDIR     ?= $(PREFIX)/share/zsh/$(if $(MULTIARCH),vendor-completions,site-functions)
 
 # Not asked of rustc, which root may not have on its path when it installs.
 HOST       ?= $(shell uname -m)-unknown-linux-gnu
@@ -50,6 +52,9 @@ install:
 	set -e; for page in $(wildcard man/*.[1-9]); do \
 		install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
 	done
+	install -D -m 0644 packaging/completions/vestibulectl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vestibulectl
+	install -D -m 0644 packaging/completions/vestibulectl.zsh $(DESTDIR)$(ZSHDIR)/_vestibulectl
+	install -D -m 0644 packaging/completions/vestibulectl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vestibulectl.fish
 	if [ -e $(libexecdir)/refresh-keys ]; then \
 		install -d $(DESTDIR)$(PREFIX)/lib/systemd/system && \
 		install -m 0644 packaging/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/; \

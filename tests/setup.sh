@@ -45,6 +45,9 @@ needed='
     rpmbuild rpm
     lintian lintian
     rpmlint rpmlint
+    /usr/share/bash-completion/bash_completion bash-completion
+    zsh zsh
+    fish fish
 '
 
 present() {

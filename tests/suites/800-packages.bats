@@ -88,7 +88,7 @@ enters_lab() {
     local deb rpm
     deb=$(for file in /run/box/packages/old/*.deb; do dpkg-deb --fsys-tarfile "$file" | tar -t; done | sed 's/^\.//' | grep -v -e '/$' -e /usr/share/doc/ -e lintian | sort)
     rpm=$(for file in /run/box/packages/old/*.rpm; do rpm -qp -l "$file"; done | grep -v -e /usr/share/doc/ -e /usr/share/licenses/ | sort)
-    deb=$(echo "$deb" | sed 's,/usr/lib/[a-z0-9_]*-linux-gnu/,/usr/lib64/,' | sort)
+    deb=$(echo "$deb" | sed 's,/usr/lib/[a-z0-9_]*-linux-gnu/,/usr/lib64/,; s,/zsh/vendor-completions/,/zsh/site-functions/,' | sort)
     # The RPM's list has directories too.
     is '' "$(comm -23 <(echo "$deb") <(echo "$rpm"))"
     is '' "$(comm -13 <(echo "$deb") <(echo "$rpm") | grep -v -x -E '/usr/(share|libexec)/vestibule(/[a-z_.]*)?')"

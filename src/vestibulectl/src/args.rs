@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::check::DoctorArgs;
+use crate::complete::{accounts, files, targets};
 use crate::target_args::{TargetAdd, TargetSet};
 
 /// Fills and shows vestibule's store, and explains what a login gets.
@@ -12,13 +13,13 @@ use crate::target_args::{TargetAdd, TargetSet};
 #[command(name = "vestibulectl", version, disable_help_subcommand = true)]
 pub(crate) struct Args {
     /// Read FILE and FILE.d instead of /etc/vestibule/vestibule.toml
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", add = files())]
     pub(crate) config: Option<PathBuf>,
     /// Use FILE instead of /var/lib/vestibule/store.db
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", add = files())]
     pub(crate) store: Option<PathBuf>,
     /// Use FILE as the index of login names; names.idx beside the store by default
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", add = files())]
     pub(crate) index: Option<PathBuf>,
     /// Say what is done on standard error
     #[arg(short, long, global = true)]
@@ -69,7 +70,7 @@ pub(crate) enum AccountCommand {
         /// The account
         name: String,
         /// Where the account's own name leads as a login name
-        #[arg(long, value_name = "TARGET")]
+        #[arg(long, value_name = "TARGET", add = targets())]
         default_target: Option<String>,
     },
     /// List the accounts
@@ -81,6 +82,7 @@ pub(crate) enum AccountCommand {
     /// Show an account, its keys and its grants
     Show {
         /// The account
+        #[arg(add = accounts())]
         name: String,
         /// Print JSON
         #[arg(long)]
@@ -89,15 +91,17 @@ pub(crate) enum AccountCommand {
     /// Remove an account, its keys and its grants
     Rm {
         /// The account
+        #[arg(add = accounts())]
         name: String,
     },
     /// Change an account
     #[command(group(clap::ArgGroup::new("what").required(true)))]
     Set {
         /// The account
+        #[arg(add = accounts())]
         name: String,
         /// Where the account's own name leads as a login name
-        #[arg(long, value_name = "TARGET", group = "what")]
+        #[arg(long, value_name = "TARGET", group = "what", add = targets())]
         default_target: Option<String>,
         /// The account's own name leads nowhere any more
         #[arg(long, group = "what")]
@@ -106,11 +110,13 @@ pub(crate) enum AccountCommand {
     /// Let nobody in with the account's keys
     Disable {
         /// The account
+        #[arg(add = accounts())]
         name: String,
     },
     /// Undo disable
     Enable {
         /// The account
+        #[arg(add = accounts())]
         name: String,
     },
 }
@@ -121,25 +127,25 @@ pub(crate) enum KeyCommand {
     #[command(group(clap::ArgGroup::new("owner").required(true)))]
     Add {
         /// Whose keys these are
-        #[arg(long, group = "owner")]
+        #[arg(long, group = "owner", add = accounts())]
         account: Option<String>,
         /// The target that these keys open
-        #[arg(long, group = "owner")]
+        #[arg(long, group = "owner", add = targets())]
         target: Option<String>,
         /// When they end to count: 2027-01-31, 2027-01-31T12:00:00Z, +30d, +12h
         #[arg(long, value_name = "WHEN")]
         expires: Option<String>,
         /// The file; '-' is standard input
-        #[arg(default_value = "-")]
+        #[arg(default_value = "-", add = files())]
         file: PathBuf,
     },
     /// List keys
     List {
         /// Only those of an account
-        #[arg(long, conflicts_with_all = ["target", "revoked"])]
+        #[arg(long, conflicts_with_all = ["target", "revoked"], add = accounts())]
         account: Option<String>,
         /// Only those of a target
-        #[arg(long, conflicts_with = "revoked")]
+        #[arg(long, conflicts_with = "revoked", add = targets())]
         target: Option<String>,
         /// The revoked ones, also those that nobody has
         #[arg(long)]
@@ -151,6 +157,7 @@ pub(crate) enum KeyCommand {
     /// Show a key
     Show {
         /// SHA256:..., a number of 'key list', or a file
+        #[arg(add = files())]
         key: String,
         /// Print JSON
         #[arg(long)]
@@ -159,17 +166,19 @@ pub(crate) enum KeyCommand {
     /// Remove a key from its owner
     Rm {
         /// SHA256:..., a number of 'key list', or a file
+        #[arg(add = files())]
         key: String,
         /// Only from this account
-        #[arg(long, conflicts_with = "target")]
+        #[arg(long, conflicts_with = "target", add = accounts())]
         account: Option<String>,
         /// Only from this target
-        #[arg(long)]
+        #[arg(long, add = targets())]
         target: Option<String>,
     },
     /// Make a key open nothing, whoever lists it
     Revoke {
         /// SHA256:..., a number of 'key list', or a file
+        #[arg(add = files())]
         key: String,
         /// Why, for whoever asks later
         #[arg(long, default_value = "")]
@@ -178,6 +187,7 @@ pub(crate) enum KeyCommand {
     /// Undo revoke
     Unrevoke {
         /// SHA256:..., a number of 'key list', or a file
+        #[arg(add = files())]
         key: String,
     },
 }
@@ -197,6 +207,7 @@ pub(crate) enum TargetCommand {
     /// Show a target, its keys and who may enter it
     Show {
         /// The target
+        #[arg(add = targets())]
         name: String,
         /// Print JSON
         #[arg(long)]
@@ -205,6 +216,7 @@ pub(crate) enum TargetCommand {
     /// Remove a target, its keys and its grants
     Rm {
         /// The target
+        #[arg(add = targets())]
         name: String,
     },
 }
@@ -214,8 +226,10 @@ pub(crate) enum GrantCommand {
     /// Let an account into a target
     Add {
         /// Who
+        #[arg(add = accounts())]
         account: String,
         /// Where to
+        #[arg(add = targets())]
         target: String,
         /// When it ends: 2027-01-31, 2027-01-31T12:00:00Z, +30d, +12h
         #[arg(long, value_name = "WHEN")]
@@ -224,10 +238,10 @@ pub(crate) enum GrantCommand {
     /// List grants
     List {
         /// Only those of an account
-        #[arg(long)]
+        #[arg(long, add = accounts())]
         account: Option<String>,
         /// Only those for a target
-        #[arg(long)]
+        #[arg(long, add = targets())]
         target: Option<String>,
         /// Print JSON
         #[arg(long)]
@@ -236,8 +250,10 @@ pub(crate) enum GrantCommand {
     /// Show one grant
     Show {
         /// Who
+        #[arg(add = accounts())]
         account: String,
         /// Where to
+        #[arg(add = targets())]
         target: String,
         /// Print JSON
         #[arg(long)]
@@ -246,8 +262,10 @@ pub(crate) enum GrantCommand {
     /// Take a grant away
     Rm {
         /// Who
+        #[arg(add = accounts())]
         account: String,
         /// Where to
+        #[arg(add = targets())]
         target: String,
     },
 }
@@ -256,9 +274,10 @@ pub(crate) enum GrantCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
     /// The login name, as in 'ssh LOGIN@bastion'
+    #[arg(add = targets())]
     pub(crate) login: String,
     /// The key that is offered: a file with a public key
-    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint", add = files())]
     pub(crate) key: Option<PathBuf>,
     /// The key that is offered: SHA256:...
     #[arg(long)]

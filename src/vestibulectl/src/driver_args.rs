@@ -35,7 +35,7 @@ pub(crate) struct DriverArgs {
     #[arg(long)]
     container: Option<String>,
     /// The engine, by its name in vestibule.toml; docker unless said (docker, tcp)
-    #[arg(long)]
+    #[arg(long, add = crate::complete::engines())]
     engine: Option<String>,
     /// How a process is started in it (docker)
     #[arg(long)]
@@ -44,7 +44,7 @@ pub(crate) struct DriverArgs {
     #[arg(long)]
     shell: Option<String>,
     /// A root-owned file with the pid of its first process (namespace)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", add = crate::complete::files())]
     pid_file: Option<String>,
     /// A machine of systemd-machined (namespace)
     #[arg(long)]

@@ -2,13 +2,15 @@
 //!
 //! It stands beside the way of a login: it fills the store that a login asks, shows what is in it, and explains what a
 //! login would get. `args.rs` is the command line; each noun has a module of its own; `place.rs` knows where the files
-//! are and as whom they are touched; `output.rs` is the only way to standard output.
+//! are and as whom they are touched; `output.rs` is the only way to standard output. `complete.rs` answers
+//! shells that complete a command line.
 
 #![forbid(unsafe_code)]
 
 mod accounts;
 mod args;
 mod check;
+mod complete;
 mod driver_args;
 mod explain;
 mod forward_args;
@@ -36,6 +38,11 @@ use args::{Args, Command};
 use place::Place;
 
 fn main() -> ExitCode {
+    match complete::answered() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return ended(Err(error)),
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage(&error),
@@ -47,7 +54,12 @@ fn main() -> ExitCode {
             .without_time()
             .init();
     }
-    match run(args) {
+    ended(run(args))
+}
+
+/// What is wrong goes to standard error.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -30,6 +30,7 @@ pub(crate) struct TargetAdd {
 #[derive(Debug, Args)]
 pub(crate) struct TargetSet {
     /// The target
+    #[arg(add = crate::complete::targets())]
     pub(crate) name: String,
     /// Give it another name
     #[arg(long, value_name = "NAME")]

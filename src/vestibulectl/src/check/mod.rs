@@ -79,7 +79,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     notes: bool,
     /// Ask sshd what it would do with this login name
-    #[arg(long, value_name = "LOGIN")]
+    #[arg(long, value_name = "LOGIN", add = crate::complete::targets())]
     login: Option<String>,
     /// The address that the login comes from
     #[arg(long, value_name = "ADDRESS")]
