@@ -9,8 +9,6 @@ load ../lib/forwards
 setup_file() {
     bastion_start
     forwarding_on
-    # Less than a start takes here: the time to log in is over by then.
-    sshd_start 'LoginGraceTime 2'
     add_person alice
     docker_start
     docker_image vt-busybox
@@ -41,6 +39,8 @@ runs() { [[ $(docker inspect --format '{{.State.Running}}' "$1") == true ]]; }
 through() { SSH_OPTIONS="-W $1" ssh_as "$2" </dev/null; }
 
 @test "ssh -N -L starts a container that does not run, and waits until its service does" {
+    # Less than the start takes: the time to log in is over by then.
+    sshd_start 'LoginGraceTime 3'
     sleeper lab --wake engine --ready-tcp 8000 -- /bin/sh -c 'sleep 4; exec nc -ll -p 8000 -e /bin/hostname'
     forward lab -L 18300:localhost:8000
     wait_for 15 listens_on 18300
@@ -51,9 +51,10 @@ through() { SSH_OPTIONS="-W $1" ssh_as "$2" </dev/null; }
     is 1 "$(starts lab)"
     # Who started it has gone, and left nobody who is to be buried.
     wait_for 5 fails pgrep -f 'enter --wake'
-    is '' "$(ps -e -o stat=,comm= | grep -E '^Z.*enter')"
+    fails pgrep --runstates Z enter
     stop_forward
     wait_for 5 no_connections
+    sshd_start 'MaxStartups 100'
 }
 
 @test "one that runs is not started again" {
