@@ -98,6 +98,23 @@ jump() {
     matches "^vestibule: 'lost' can't be reached: its address is not known; .*\(session " "$stderr"
 }
 
+@test "another session's process can't be looked into, though all have one uid" {
+    detached /run/box/logs/quiet.log socat TCP-LISTEN:2202,bind=198.51.100.7,fork,reuseaddr PIPE
+    vestibulectl target add quiet --driver tcp --address 198.51.100.7:2202
+    vestibulectl grant add alice quiet
+    wait_for 5 bash -c 'exec 9<>/dev/tcp/198.51.100.7/2202'
+    # shellcheck disable=SC2016,SC2046  # for that shell; options are words
+    detached /run/box/logs/session.log bash -c 'sleep 60 | ssh "$@"' ssh $(ssh_options alice) -l alice+quiet bastion
+    wait_for 5 pgrep -x route-session
+    local pid file
+    pid=$(pgrep -x route-session)
+    is vestibule "$(ps -o user= -p "$pid")"
+    for file in environ maps; do run_rc 1 as_user vestibule cat "/proc/$pid/$file"; done
+    run_any as_user vestibule ls "/proc/$pid/fd"
+    is '' "$output"
+    kill "$pid"
+}
+
 @test "a command or a terminal for a service is refused with the way that works" {
     run_rc 210 ssh_as alice+gate ls
     matches 'vestibule: this target is a network service.*; use it with ProxyCommand' "$stderr"

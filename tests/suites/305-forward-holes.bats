@@ -119,8 +119,33 @@ listen() { SSH_OPTIONS="-o ExitOnForwardFailure=yes -R $1:127.0.0.1:8700" ssh_as
         never lab localhost:8700
         expect_audit 'keys-lookup.* note="no forwards: '
         run_rc 1 vestibulectl check
-        matches "does not end in pam_vestibule.so" "$output"
+        matches "the last rule is not 'session required pam_vestibule.so': no forwards are granted" "$output"
     done
+}
+
+# In the stack, loaded, last, and passed by all the same.
+@test "with a stack that passes the module by no forward is granted, and check says so" {
+    local rule
+    printf 'session sufficient pam_permit.so\n' >/etc/pam.d/passing
+    for rule in 'session sufficient pam_permit.so' 'session [success=done default=ignore] pam_permit.so' \
+        'session [success=1 default=ignore] pam_permit.so' '@include passing' 'session include passing'; do
+        { grep -v pam_vestibule /etc/pam.d.sshd; printf '%s\n' "$rule" 'session required pam_vestibule.so'; } >/etc/pam.d/sshd
+        audit_mark
+        never lab localhost:8700
+        expect_audit 'keys-lookup.* note="no forwards: .* may end the stack before pam_vestibule.so'
+        run_rc 1 vestibulectl check
+        matches "pam_permit.so' may end the stack before pam_vestibule.so: no forwards are granted" "$output"
+    done
+}
+
+@test "a stack whose last rule is in a file that it includes is as good" {
+    printf 'session required pam_vestibule.so\n' >/etc/pam.d/forwards
+    { grep -v pam_vestibule /etc/pam.d.sshd; printf '%s\n' 'session substack forwards' '@include common-password'; } >/etc/pam.d/sshd
+    serve 8801 lab $(inside lab)
+    run_ok through localhost:8801 lab
+    is lab "$output"
+    run_any vestibulectl check
+    matches_not "pam.d" "$output"
 }
 
 @test "a module that is in the stack and not there refuses" {

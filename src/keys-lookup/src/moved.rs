@@ -2,7 +2,7 @@
 //!
 //! A line that grants forwards is only safe where `pam_vestibule` opens the session. That the configuration says so is
 //! not enough: `UsePAM no`, a stack without the module or a module that is not there would make the forwards end on the
-//! bastion. So both are looked at anew for each key: the stack must end in the module, and the process that asks must
+//! bastion. So both are looked at anew for each key: the stack must come to the module last, whatever is before it, and the process that asks must
 //! have loaded it, which it says at an abstract socket named by its number. What stands behind the socket is the
 //! kernel's word: the process that listens there, and its uid.
 
@@ -19,11 +19,7 @@ use vestibule::paths;
 /// # Errors
 /// Why they are not, for the log.
 pub(crate) fn by_caller() -> Result<(), String> {
-    let stack =
-        std::fs::read_to_string(paths::PAM_STACK).map_err(|e| format!("'{}': {e}", paths::PAM_STACK))?;
-    if !pam_stack::ends_in_module(&stack) {
-        return Err(format!("'{}' does not end in 'session required pam_vestibule.so'", paths::PAM_STACK));
-    }
+    pam_stack::judge_host().map_err(|why| format!("'{}': {why}", paths::PAM_STACK))?;
     let caller = nix::unistd::getppid().as_raw();
     match listens(caller) {
         Ok(true) => Ok(()),

@@ -72,6 +72,9 @@ fn program() -> ExitCode {
 
 /// Identify, authorise, go. Returns when a TCP target is done; for the others this process becomes `enter`.
 fn route(session: &str, log: &Syslog) -> Result<ExitCode, Refused> {
+    // Others of the uid of all login names have no business with this one's environment and descriptors.
+    vestibule_sys::process::set_dumpable(false)
+        .map_err(|e| Refused::setup(format_args!("PR_SET_DUMPABLE: {e}")))?;
     let visitor = Visitor::from_environment()?;
     let authorised = authorise::ask(&visitor)?;
     let Authorised { target, account, source, .. } = &authorised;

@@ -165,20 +165,14 @@ pub(super) fn forwarding(config: &Config, faults: &mut Vec<Fault>) {
         }
         return;
     }
-    if !pam_stack::ends_in_module(&stack) {
-        let what = format!("'{}' does not end in {PAM_MODULE}: no forwards are granted", paths::PAM_STACK);
-        let mend = format!("make 'session required {PAM_MODULE}' its last line");
+    if let Err(why) = pam_stack::judge_host() {
+        let mend = match why {
+            pam_stack::Fault::Skipped(_) => "make that rule 'optional' or 'required'".to_owned(),
+            pam_stack::Fault::NotLast => format!("make 'session required {PAM_MODULE}' its last line"),
+            _ => "mend the file".to_owned(),
+        };
+        let what = format!("'{}': {why}: no forwards are granted", paths::PAM_STACK);
         faults.push(Fault::new(what, mend).why(NO_FORWARDS));
-    }
-    let skips = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        words.next().is_some_and(|kind| kind.trim_start_matches('-') == "session")
-            && words.next() == Some("sufficient")
-    };
-    if let Some(line) = stack.lines().find(|line| skips(line)) {
-        let what =
-            format!("'{}' has '{}', which ends the stack before {PAM_MODULE}", paths::PAM_STACK, line.trim());
-        faults.push(Fault::new(what, "make it 'optional' or 'required'").why(NO_FORWARDS));
     }
     let asked = sshd_says(paths::USER_SESSION, None);
     for (key, wanted) in [("usepam", "yes"), ("allowtcpforwarding", "yes"), ("gatewayports", "no")] {
