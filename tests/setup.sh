@@ -35,6 +35,7 @@ needed='
     ip iproute2
     setcap libcap2-bin
     /usr/lib/python3*/pty.py python3
+    /usr/lib/python3*/ensurepip python3-venv
     /usr/lib/python3/dist-packages/paramiko python3-paramiko
     mmdebstrap mmdebstrap
     rsync rsync

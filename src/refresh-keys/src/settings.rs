@@ -7,6 +7,7 @@ use serde::Deserialize;
 use vestibule::config::Config;
 use vestibule::target::{Driver, Leader, TcpAddress};
 
+pub(crate) mod jupyterhub;
 pub(crate) mod network;
 
 /// What all sources have, and what one kind has.
@@ -54,6 +55,8 @@ pub(crate) enum Kind {
     Feed(network::Feed),
     /// Statements for a database of PostgreSQL.
     Postgres(Box<network::Postgres>),
+    /// JupyterHub's REST API.
+    Jupyterhub(Box<jupyterhub::Jupyterhub>),
 }
 
 /// `kind = "sqlite"`. Its keys stand here one by one: flattened, a misspelt one would be no fault, and its rows would go.
@@ -218,7 +221,16 @@ fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
     if !(1..=86_400).contains(&common.every) {
         bail!("every: want 1 to 86400 seconds");
     }
-    Ok(Source { name: name.to_owned(), common, kind: own.try_into()? })
+    let kind: Kind = own.try_into()?;
+    if let Kind::Jupyterhub(hub) = &kind {
+        // Its users name their servers, and so the targets that they are granted.
+        anyhow::ensure!(
+            !common.others,
+            "others: a source of this kind brings its own accounts and targets only"
+        );
+        hub.check()?;
+    }
+    Ok(Source { name: name.to_owned(), common, kind })
 }
 
 #[cfg(test)]

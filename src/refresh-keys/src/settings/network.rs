@@ -60,6 +60,16 @@ impl Postgres {
     }
 }
 
-fn timeout() -> u32 {
+pub(super) fn timeout() -> u32 {
     60
+}
+
+pub(super) fn parallel() -> u32 {
+    4
+}
+
+/// How many questions may be on their way to one host.
+pub(super) fn check_parallel(parallel: u32) -> anyhow::Result<()> {
+    anyhow::ensure!((1..=32).contains(&parallel), "parallel: want 1 to 32");
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 mod directory;
 mod feed;
+mod jupyterhub;
+mod parallel;
 mod postgres;
 mod sqlite;
 mod tabular;
@@ -14,6 +16,7 @@ use crate::http::HttpFault;
 use crate::secret::SecretError;
 use crate::settings::{self, Kind};
 use crate::sink::Sink;
+pub(crate) use jupyterhub::Names;
 
 /// What a source is asked.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub(crate) fn open(source: &settings::Source) -> anyhow::Result<Box<dyn Source +
         Kind::Sqlite(settings) => Box::new(sqlite::Sqlite::open(settings)?),
         Kind::Feed(settings) => Box::new(feed::Feed::new(settings)?),
         Kind::Postgres(settings) => Box::new(postgres::Postgres::new(settings)?),
+        Kind::Jupyterhub(settings) => Box::new(jupyterhub::Jupyterhub::new(settings)?),
     })
 }
 
