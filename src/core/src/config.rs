@@ -26,6 +26,8 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// Where keys come from.
     pub keys: Keys,
+    /// Where keys are written for targets' own sshd.
+    pub written: Written,
     /// How sessions end.
     pub session: Session,
     /// The container engines of this host, by the name that targets call them.
@@ -56,6 +58,15 @@ pub struct Keys {
     pub own_file: String,
     /// Milliseconds for reading a target's own key file.
     pub deadline_ms: u64,
+}
+
+/// The table `[written]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The file that is written, below a target's home; relative, without `..`.
+    pub file: String,
+    /// The directories below which homes must lie for anything to be written in them.
+    pub homes: Vec<PathBuf>,
 }
 
 /// The table `[session]`.
@@ -115,6 +126,7 @@ impl Default for Config {
                 own_file: ".ssh/authorized_keys".to_owned(),
                 deadline_ms: 500,
             },
+            written: Written { file: ".ssh/.vestibule/authorized_keys".to_owned(), homes: Vec::new() },
             session: Session {
                 grace_seconds: 10,
                 wake_seconds: 300,
@@ -203,6 +215,14 @@ impl Config {
             }
             if let Some(deadline_ms) = keys.deadline_ms {
                 self.keys.deadline_ms = deadline_ms;
+            }
+        }
+        if let Some(written) = file.written {
+            if let Some(file) = written.file {
+                self.written.file = file;
+            }
+            if let Some(homes) = written.homes {
+                self.written.homes = homes;
             }
         }
         if let Some(session) = file.session {

@@ -12,6 +12,8 @@ pub const MANAGED_KEYS: &str = "/etc/vestibule/authorized_keys.d";
 pub const STATE_DIR: &str = "/var/lib/vestibule";
 /// The store, an SQLite file.
 pub const STORE: &str = "/var/lib/vestibule/store.db";
+/// What `write-keys` remembers; root's alone.
+pub const WRITTEN_DIR: &str = "/var/lib/vestibule-written";
 /// What the packages bring for reading.
 pub const SHARE_DIR: &str = "/usr/share/vestibule";
 /// The index of login names that the NSS module asks.

@@ -149,6 +149,17 @@ pub fn narrow(options: &Options, grant: &Grant) -> Result<Narrowed, Dropped> {
 }
 
 impl Narrowed {
+    /// The same with its command on the line, for an sshd that is where the command is to run.
+    ///
+    /// # Errors
+    /// [`Dropped::Value`] when no line can carry it.
+    pub fn with_command(mut self) -> Result<Narrowed, Dropped> {
+        if let Some(command) = &self.command {
+            put(&mut self.options, "command", command)?;
+        }
+        Ok(self)
+    }
+
     /// The line that sshd gets for a key, with its line feed. There is no comment on it: those bytes are somebody's.
     #[must_use]
     pub fn line(&self, key: &PublicKey) -> Vec<u8> {

@@ -133,6 +133,9 @@ pub struct Policy {
     pub pty: bool,
     /// The target's own `authorized_keys` counts.
     pub own_keys: bool,
+    /// The keys that open the target are written to a file below its home, for an sshd of its own.
+    #[serde(skip_serializing_if = "is_off")]
+    pub write_keys: bool,
     /// The client's agent can be asked from inside. Off unless said: who is root in the container can ask it too.
     #[serde(skip_serializing_if = "is_off")]
     pub agent_forwarding: bool,
@@ -287,6 +290,7 @@ impl Default for Policy {
         Policy {
             pty: true,
             own_keys: true,
+            write_keys: false,
             agent_forwarding: false,
             welcome: String::new(),
             sftp: Sftp::Own,

@@ -176,6 +176,7 @@ fn flatten(path: &str, value: &toml::Value, into: &mut BTreeMap<String, String>)
     let Some(table) = value.as_table() else {
         let text = match value {
             toml::Value::String(text) => format!("{text:?}"),
+            toml::Value::Array(list) if list.is_empty() => "none".to_owned(),
             toml::Value::Array(_) => "the list below".to_owned(),
             other => other.as_integer().unwrap().to_string(),
         };

@@ -17,6 +17,8 @@ pub enum Resolve {
     InRoot,
     /// As [`Resolve::Beneath`], and a symlink anywhere on the path is refused with `ELOOP`: `RESOLVE_NO_SYMLINKS`.
     NoLinks,
+    /// As [`Resolve::NoLinks`], and what is mounted below is refused with `EXDEV`: `RESOLVE_NO_XDEV`.
+    Straight,
 }
 
 /// Opens `path` below `root` for reading, never blocking, never as a controlling terminal, never through a magic link
@@ -33,6 +35,20 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, resolve: Resolve) -> io::
 /// # Errors
 /// As [`open_beneath`].
 pub fn open_with(root: BorrowedFd<'_>, path: &Path, resolve: Resolve, flags: i32) -> io::Result<OwnedFd> {
+    open_mode(root, path, resolve, flags, 0)
+}
+
+/// As [`open_with`], for flags that make a file (`O_CREAT`, `O_TMPFILE`), which then has `mode` less the umask.
+///
+/// # Errors
+/// As [`open_beneath`].
+pub fn open_mode(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    resolve: Resolve,
+    flags: i32,
+    mode: u32,
+) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let flags = flags
         | libc::O_CLOEXEC
@@ -40,11 +56,13 @@ pub fn open_with(root: BorrowedFd<'_>, path: &Path, resolve: Resolve, flags: i32
     // SAFETY: open_how is a plain structure of integers; all zero is a valid value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = u64::from(flags.cast_unsigned());
+    how.mode = u64::from(mode);
     how.resolve = libc::RESOLVE_NO_MAGICLINKS
         | match resolve {
             Resolve::Beneath => libc::RESOLVE_BENEATH,
             Resolve::InRoot => libc::RESOLVE_IN_ROOT,
             Resolve::NoLinks => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS,
+            Resolve::Straight => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV,
         };
     // A rename or mount elsewhere during the walk gives EAGAIN (openat2(2)); a hostile owner can go on for ever.
     for _ in 0..32 {

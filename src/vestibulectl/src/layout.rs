@@ -56,6 +56,7 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::MANAGED_KEYS, 0o755, store),
         // Set-group-ID: its files are for the group to read, and their owner is not in the group.
         Place::new(paths::STATE_DIR, 0o2755, store),
+        Place::new(paths::WRITTEN_DIR, 0o700, root),
         Place::new(paths::SHARE_DIR, 0o755, root),
         Place::new(paths::EMPTY_HOME, 0o755, root),
         Place::new(paths::RUN_DIR, 0o755, root),

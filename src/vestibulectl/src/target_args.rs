@@ -13,6 +13,7 @@ use vestibule::target::{Driver, LoginUser, Policy, Sftp};
 use crate::accounts::target_name;
 use crate::driver_args::DriverArgs;
 use crate::forward_args::{ForwardKind, Port};
+use crate::output::remark;
 use crate::wake_args::WakeArgs;
 
 /// `target add NAME ...`
@@ -51,6 +52,9 @@ pub(crate) struct TargetSet {
     /// Let its own authorized_keys count
     #[arg(long, conflicts_with = "no_own_keys")]
     pub(crate) own_keys: bool,
+    /// Write no keys into its home any more
+    #[arg(long, conflicts_with = "write_keys")]
+    pub(crate) no_write_keys: bool,
     /// Keep clients' agents out
     #[arg(long, conflicts_with = "agent_forwarding")]
     pub(crate) no_agent_forwarding: bool,
@@ -100,6 +104,9 @@ pub(crate) struct Settings {
     /// Its own authorized_keys does not count
     #[arg(long)]
     no_own_keys: bool,
+    /// Write the keys that open it into its home, for an sshd of its own
+    #[arg(long)]
+    write_keys: bool,
     /// Let clients' agents be asked from inside ('ssh -A')
     #[arg(long)]
     agent_forwarding: bool,
@@ -173,6 +180,7 @@ impl TargetSet {
         }
         target.policy.pty |= self.pty;
         target.policy.own_keys |= self.own_keys;
+        target.policy.write_keys &= !self.no_write_keys;
         target.policy.agent_forwarding &= !self.no_agent_forwarding;
         for name in &self.unset_env {
             if target.policy.env.remove(name).is_none() {
@@ -206,6 +214,7 @@ impl Settings {
         target.policy.pty &= !self.no_pty;
         target.policy.own_keys &= !self.no_own_keys;
         target.policy.agent_forwarding |= self.agent_forwarding;
+        target.policy.write_keys |= self.write_keys;
         if let Some(kind) = self.forward {
             target.policy.forward = kind.into();
         }
@@ -218,7 +227,21 @@ impl Settings {
             target.policy.sftp = server.into();
         }
         target.policy.env.extend(variables(&self.env)?);
-        self.wake.apply(target, config)
+        self.wake.apply(target, config)?;
+        match &target.home {
+            _ if !target.policy.write_keys => Ok(()),
+            _ if target.login_user == LoginUser::Account => {
+                bail!("--write-keys: the file in a home is one user's, and this target's user is the account")
+            }
+            None => bail!("--write-keys: want --home, the directory that the file is written below"),
+            Some(home) if !config.written.homes.iter().any(|root| Path::new(home).starts_with(root)) => {
+                remark(format_args!(
+                    "home '{home}' is not below one of [written] homes in vestibule.toml: nothing is written until it is"
+                ));
+                Ok(())
+            }
+            Some(_) => Ok(()),
+        }
     }
 }
 

@@ -211,6 +211,9 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
     let _ = out.line(format_args!("terminals  {}", yes_or_no(target.policy.pty)));
     let _ =
         out.line(format_args!("own keys   {}", yes_or_no(target.policy.own_keys && target.home.is_some())));
+    if target.policy.write_keys {
+        let _ = out.line(format_args!("its sshd   gets its keys written into the home"));
+    }
     let _ = out.line(format_args!("agent      {}", yes_or_no(target.policy.agent_forwarding)));
     let _ = out.line(format_args!("forwards   {}", target.policy.forward.as_str()));
     for (what, ports) in

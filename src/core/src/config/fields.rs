@@ -15,6 +15,7 @@ pub(super) struct FileConfig {
     pub(super) target_prefix: Option<String>,
     pub(super) forwarding: Option<Forwarding>,
     pub(super) keys: Option<FileKeys>,
+    pub(super) written: Option<FileWritten>,
     pub(super) session: Option<FileSession>,
     pub(super) engine: Option<BTreeMap<String, Engine>>,
     pub(super) source: Option<BTreeMap<String, toml::Table>>,
@@ -30,6 +31,15 @@ pub(super) struct FileKeys {
     pub(super) own_file: Option<String>,
     #[serde(default, deserialize_with = "deadline")]
     pub(super) deadline_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileWritten {
+    #[serde(default, deserialize_with = "below_home")]
+    pub(super) file: Option<String>,
+    #[serde(default, deserialize_with = "directories")]
+    pub(super) homes: Option<Vec<PathBuf>>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +77,20 @@ fn below_home<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::
         return Err(de::Error::custom("want a path below the home: relative, and without '..'"));
     }
     Ok(Some(text))
+}
+
+/// Absolute, straight, and not the root: below that would be everywhere.
+fn directories<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
+    let all = Vec::<PathBuf>::deserialize(value)?;
+    let well = |path: &PathBuf| {
+        let straight =
+            path.components().all(|part| matches!(part, Component::Normal(_) | Component::RootDir));
+        path.is_absolute() && straight && path != Path::new("/")
+    };
+    if !all.iter().all(well) {
+        return Err(de::Error::custom("want directories by absolute paths, without '..', and not '/'"));
+    }
+    Ok(Some(all))
 }
 
 fn commands<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<String>>, D::Error> {

@@ -28,7 +28,7 @@ pub use steps::Step;
 
 use crate::fingerprint::Fingerprint;
 use crate::options::{ClientAddress, Clock, HostPort};
-use crate::store::{KeyFacts, Resolved, Store, StoreError};
+use crate::store::{Account, KeyFacts, Resolved, Store, StoreError};
 use crate::target::{Target, TargetId};
 use crate::tenant_file::KeyFileError;
 
@@ -57,6 +57,9 @@ pub enum Judge {
     /// We do, for a client at this address: sshd has taken one of the lines, and this finds out which. Without an
     /// address no `from=` holds.
     Here(Option<ClientAddress>),
+    /// The sshd of the target itself, which gets the lines in a file: as [`Judge::Sshd`], but a command stands on its
+    /// line, and what the target's policy says of forwards and agents counts whatever the driver.
+    OwnSshd,
 }
 
 /// What a decision may ask. Every answer may be a fault; a decision that lacks an answer grants nothing on it.
@@ -140,6 +143,20 @@ pub fn decide(
         return Ok(Outcome::NotOurs);
     };
     trace(Step::Means { target: &target, account: account.as_ref() });
+    for_target(question, world, trace, target, account)
+}
+
+/// As [`decide`], for a login name that is known to mean this target, and this account where it names one.
+///
+/// # Errors
+/// As [`decide`].
+pub fn for_target(
+    question: &Question<'_>,
+    world: &World<'_>,
+    trace: &mut dyn FnMut(Step<'_>),
+    target: Target,
+    account: Option<Account>,
+) -> Result<Outcome, StoreError> {
     let denied =
         |reason: Reason, target: Target, account: Option<String>, trace: &mut dyn FnMut(Step<'_>)| {
             trace(Step::Denied(&reason));

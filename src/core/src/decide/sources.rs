@@ -218,7 +218,8 @@ impl Search<'_, '_> {
         }
         match self.narrow(options) {
             Ok(narrowed) => {
-                let conditional = self.question.judge == Judge::Sshd && options.is_conditional();
+                let for_sshd = matches!(self.question.judge, Judge::Sshd | Judge::OwnSshd);
+                let conditional = for_sshd && options.is_conditional();
                 (self.trace)(Step::Line { line: source, account, conditional });
                 self.lines.push(GrantLine {
                     source,
@@ -239,6 +240,13 @@ impl Search<'_, '_> {
     }
 
     fn narrow(&mut self, options: &Options) -> Result<policy::Narrowed, Dropped> {
+        if self.question.judge == Judge::OwnSshd {
+            let (open, listen) = self.in_the_target();
+            let policy = &self.target.policy;
+            let (pty, agent) = (policy.pty, policy.agent_forwarding);
+            let grant = policy::Grant { pty, agent, command: true, open, listen };
+            return policy::narrow(options, &grant)?.with_command();
+        }
         let tcp = matches!(self.target.driver, Driver::Tcp { .. });
         let (open, listen) = if tcp {
             // An engine is asked only if the answer counts.

@@ -16,6 +16,7 @@ mod refresh;
 mod rows;
 mod schema;
 mod write;
+mod written;
 
 pub use change::{ChangeError, Changes, NewKey, NewTarget, Owner};
 pub use error::StoreError;
@@ -27,6 +28,7 @@ pub use refresh::{
 };
 pub use schema::{APPLICATION_ID, VERSION};
 pub use write::Writer;
+pub use written::Candidate;
 
 use std::path::{Path, PathBuf};
 

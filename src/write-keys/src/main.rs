@@ -1,0 +1,81 @@
+//! `write-keys`: the keys that open a target, in a file below its home, for an sshd of its own.
+//!
+//! It stands beside the way of a login: nothing of vestibule reads what it writes. Whoever changes the store, a hub or the
+//! administrator, and whatever ends with time, the files follow.
+//!
+//! Three kinds of processes, so that none has both rights and somebody else's bytes to read:
+//!
+//! - this one is root. It reads root's configuration, remembers where there are files (`memory.rs`), and says who does
+//!   what when (`pass.rs`, `follow.rs`);
+//! - `compose.rs` reads the store, where hubs write, and makes the files' contents of it. It may do nothing else;
+//! - `place.rs` puts one file below one home. It becomes the home's owner before it looks into it, and can do there what
+//!   its owner could do anyway. One that does not come back is left behind (`crew.rs`).
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod compose;
+mod crew;
+mod follow;
+mod frames;
+mod memory;
+mod pass;
+mod place;
+mod report;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Parser;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    if args.verbose {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .init();
+    }
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            let _ = writeln!(std::io::stderr(), "write-keys: {line}");
+            report::log_fault(&line);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("only root can become the owners of homes; run it as root");
+    }
+    if args.follow {
+        return follow::run(args.every);
+    }
+    let mut files = pass::Files::default();
+    let done = files.pass(&pass::Wanted { target: args.target.as_deref(), look_again: true })?;
+    report::print(&done.counts)?;
+    Ok(if done.counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Help and the version go to standard output, what is wrong with the command line to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if error.use_stderr() {
+        let _ = write!(std::io::stderr(), "{text}");
+        return ExitCode::from(2);
+    }
+    match write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
