@@ -49,6 +49,11 @@ needed='
     /usr/share/bash-completion/bash_completion bash-completion
     zsh zsh
     fish fish
+    curl curl
+    django-admin python3-django
+    lxc-start lxc
+    systemd-nspawn systemd-container
+    dbus-daemon dbus-daemon
 '
 
 present() {
