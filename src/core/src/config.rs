@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::paths;
 
@@ -79,6 +79,19 @@ pub struct Session {
     pub sftp_commands: Vec<String>,
     /// The most seconds that a session waits for its target to be started and ready.
     pub wake_seconds: u64,
+    /// What becomes of a session when what let it in is taken away.
+    pub revoked: Revoked,
+}
+
+/// What becomes of a session when the key, the account or the grant that let it in is taken away, or has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Revoked {
+    /// It ends too.
+    #[default]
+    End,
+    /// It goes on to its end.
+    Keep,
 }
 
 /// A table `[wake.NAME]`: a command that starts targets.
@@ -130,6 +143,7 @@ impl Default for Config {
             session: Session {
                 grace_seconds: 10,
                 wake_seconds: 300,
+                revoked: Revoked::End,
                 sftp_commands: SFTP_COMMANDS.map(str::to_owned).to_vec(),
             },
             engine: BTreeMap::from([
@@ -234,6 +248,9 @@ impl Config {
             }
             if let Some(wake_seconds) = session.wake_seconds {
                 self.session.wake_seconds = wake_seconds;
+            }
+            if let Some(revoked) = session.revoked {
+                self.session.revoked = revoked;
             }
         }
         self.engine.extend(file.engine.unwrap_or_default());

@@ -33,11 +33,13 @@ pub enum Exit {
     Stopped = 211,
     /// The target was not running, and starting it failed or took too long.
     NotWoken = 212,
+    /// The session was ended: what let it in was taken away, or the operator ended it.
+    Revoked = 213,
 }
 
 impl Exit {
     /// Every code, in order, with the words that the man page uses.
-    pub const ALL: [(Exit, &str); 13] = [
+    pub const ALL: [(Exit, &str); 14] = [
         (Exit::Setup, "the bastion's set-up is at fault"),
         (Exit::Denied, "this key may not enter this target"),
         (Exit::NotRunning, "the target is not running"),
@@ -51,6 +53,7 @@ impl Exit {
         (Exit::Unsupported, "the target can't do what was asked for"),
         (Exit::Stopped, "the container was stopped during the session"),
         (Exit::NotWoken, "the target could not be started, or was not ready in time"),
+        (Exit::Revoked, "the session was ended: access was taken away, or by the operator"),
     ];
 
     /// The number that the process exits with.

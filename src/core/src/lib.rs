@@ -19,9 +19,11 @@ pub mod pam_stack;
 pub mod paths;
 pub mod policy;
 pub mod public_key;
+pub mod still;
 pub mod store;
 pub mod target;
 pub mod tenant_file;
 pub mod visit;
+pub mod watch;
 
 pub use vestibule_names as names;

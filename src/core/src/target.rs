@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vestibule_names::login::TargetName;
 
+use crate::config::Revoked;
+
 /// The store's number for a target. It is not used again after the target is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -166,6 +168,15 @@ pub struct Policy {
     /// The ports that `-R` may listen on; any if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen_ports: Vec<u16>,
+    /// What becomes of sessions when what let them in is taken away; the configuration can say `keep` for all.
+    #[serde(skip_serializing_if = "is_end")]
+    pub revoked: Revoked,
+}
+
+/// `serde` passes a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_end(revoked: &Revoked) -> bool {
+    *revoked == Revoked::End
 }
 
 /// Which kinds of forwards are granted.
@@ -301,6 +312,7 @@ impl Default for Policy {
             wake: Wake::None,
             ready: None,
             wake_within: None,
+            revoked: Revoked::End,
         }
     }
 }

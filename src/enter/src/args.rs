@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use vestibule_sys::entry::ExitCode;
 
+use vestibule::decide::Source;
 use vestibule::exit::Exit;
 use vestibule::fingerprint::Fingerprint;
 use vestibule::messages::Refusal;
@@ -35,8 +36,10 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) target: TargetId,
     pub(crate) account: Option<AccountName>,
-    /// For the register.
+    /// For the register, and to end with what it was let in by.
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// Which source listed the key.
+    pub(crate) source: Source,
     /// Give it a terminal.
     pub(crate) pty: bool,
     /// The client's part of the environment.
@@ -45,7 +48,8 @@ pub(crate) struct Session {
     pub(crate) probe: Option<Vec<String>>,
 }
 
-const USAGE: &str = "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--pty]
+const USAGE: &str =
+    "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--source WORD] [--pty]
        enter --address N
        enter --network
        enter --wake ID N [NAME]
@@ -194,6 +198,7 @@ fn leave_callers_behind() -> Result<(), String> {
 fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
     use lexopt::prelude::*;
     let (mut id, mut target, mut account, mut fingerprint, mut pty) = (None, None, None, None, false);
+    let mut source = None;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("session") => id = Some(parser.value()?.parse_with(session_id)?),
@@ -204,6 +209,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
                 );
             }
             Long("fingerprint") => fingerprint = Some(parser.value()?.parse()?),
+            Long("source") => {
+                let word = |s: &str| Source::of_word(s).ok_or("no source of keys");
+                source = Some(parser.value()?.parse_with(word)?);
+            }
             Long("pty") => pty = true,
             Long("address") => return Ok(Some(Task::Address { target: TargetId(parser.value()?.parse()?) })),
             Long("help") | Short('h') => return Ok(None),
@@ -214,7 +223,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
         return Err("--session and --target are needed".into());
     };
     let client = Client::from_environment();
-    Ok(Some(Task::Session(Box::new(Session { id, target, account, fingerprint, pty, client, probe: None }))))
+    // Who does not say it gets the one that is asked about most.
+    let source = source.unwrap_or(if account.is_some() { Source::Account } else { Source::Target });
+    let session = Session { id, target, account, fingerprint, source, pty, client, probe: None };
+    Ok(Some(Task::Session(Box::new(session))))
 }
 
 /// A session's number stands in paths and logs: letters and digits only.

@@ -30,6 +30,7 @@ mod parser;
 mod refused;
 mod register;
 mod relay;
+mod revoked;
 mod session;
 mod sftp;
 mod sftp_refusal;

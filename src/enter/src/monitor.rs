@@ -10,6 +10,7 @@ use vestibule::config::Config;
 use vestibule::exit::Exit;
 use vestibule::messages::{Line, Refusal, shown};
 use vestibule::paths;
+use vestibule::watch::{Ending, Watch};
 use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::process::{self, Child, Ended};
 use vestibule_sys::signals::{self, SignalFd};
@@ -23,7 +24,7 @@ use crate::register::{Entry, Registered};
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
 use crate::relay::{self, Over};
 use crate::waiting::{Look, Waiting};
-use crate::{sftp, sftp_refusal, wire, worker};
+use crate::{revoked, sftp, sftp_refusal, wire, worker};
 
 /// From the fork to the first word of the session's process, less the time in which the target is started. An engine or a
 /// container that takes longer is hung.
@@ -78,6 +79,7 @@ pub(crate) fn run(session: &Session) -> ExitCode {
             for pid in process::children() {
                 let _ = Child::of(pid).and_then(|child| child.signal(SIGKILL));
             }
+            revoked::end_connection_later(&refused.refusal);
             let line = refused.refusal.line(&session.id);
             refuse(session, &log, refused.refusal.exit().code(), &line, &refused.cause)
         }
@@ -86,16 +88,21 @@ pub(crate) fn run(session: &Session) -> ExitCode {
 
 fn refuse(session: &Session, log: &Syslog, code: u8, line: &Line, cause: &str) -> ExitCode {
     let severity = if code == Exit::Setup.code() { Severity::Error } else { Severity::Warning };
+    let result = if code == Exit::Revoked.code() { "ended" } else { "refused" };
     log.line(
         severity,
         format_args!(
-            "session={} result=refused exit={code} target={} cause={:?}",
+            "session={} result={result} exit={code} target={} cause={:?}",
             session.id,
             session.target.0,
             shown(cause)
         ),
     );
-    line.say();
+    if session.pty && code == Exit::Revoked.code() {
+        line.on_a_new_line().say();
+    } else {
+        line.say();
+    }
     let is_sftp = |config: &Config| sftp::wish(session.client.command.as_deref(), config) != sftp::Wish::None;
     if !session.pty && Config::load_trusted(Path::new(paths::CONFIG)).is_ok_and(|config| is_sftp(&config)) {
         sftp_refusal::tell(line.as_str());
@@ -148,15 +155,32 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     };
     let pid = if let Begun::Inside { child, .. } = &begun { child.pid() } else { worker.pid() };
     let _registered = register(session, target, user, pid, log);
+    let mut watch = revoked::watch(session, log);
     let began = Instant::now();
     let ended = match &begun {
         Begun::Inside { child, leader, target, .. } => {
             let _ = worker.wait();
             let agent = nest.listener.take().zip(session.client.agent.clone());
             let agent = agent.map(|(listener, socket)| Relay::new(listener, socket));
-            attend(child, leader.as_ref(), target, terminal, agent, &signals)
+            let over = stay(child, terminal.as_ref(), watch.as_mut(), agent, &signals);
+            give_back(terminal.as_ref());
+            drop(terminal); // hangs up the container's side
+            match over {
+                Ok(Over::Revoked(ending)) => {
+                    let refused = revoked::note(session, target, &ending, log);
+                    end_session(child, revoked::GRACE_SECONDS).or_setup("waitid").and(Err(refused))
+                }
+                other => other.or_setup("poll").and_then(|over| ended(child, over, leader.as_ref(), target)),
+            }
         }
-        _ => worker.wait().or_setup("waitid"),
+        _ => match stay_with_relay(worker, watch.as_mut()) {
+            Ok(None) => worker.wait().or_setup("waitid"),
+            Ok(Some(ending)) => {
+                revoked::end_relay(worker);
+                Err(revoked::note(session, target, &ending, log))
+            }
+            Err(e) => Err(e).or_setup("poll"),
+        },
     };
     let how = match &ended {
         Ok(Ended::Exited(status)) => format!("exit={status}"),
@@ -289,26 +313,45 @@ fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog)
     }
 }
 
-/// Stays with the session's process to its end.
-fn attend(
+/// Stays with the session's process until it or the client goes, or is to go.
+fn stay(
     child: &Child,
-    leader: Option<&OwnedFd>,
-    target: &str,
-    terminal: Option<Terminal>,
+    terminal: Option<&Terminal>,
+    watch: Option<&mut Watch>,
     mut agent: Option<Relay>,
     signals: &SignalFd,
-) -> Result<Ended, Refused> {
-    let over = match &terminal {
+) -> std::io::Result<Over> {
+    match terminal {
         Some(terminal) => {
-            relay::terminal(std::io::stdin().as_fd(), terminal.master.as_fd(), child, signals, agent.as_mut())
+            let (client, master) = (std::io::stdin(), terminal.master.as_fd());
+            relay::terminal(client.as_fd(), master, child, signals, watch, agent.as_mut())
         }
-        None => without_terminal(child, signals, agent.as_mut()),
-    };
-    give_back(terminal.as_ref());
-    drop(terminal); // hangs up the container's side
-    let ended = match over.or_setup("poll")? {
+        None => without_terminal(child, signals, watch, agent.as_mut()),
+    }
+}
+
+/// Waits until the worker that relays for an engine ends, or is to end.
+fn stay_with_relay(worker: &Child, mut watch: Option<&mut Watch>) -> std::io::Result<Option<Ending>> {
+    loop {
+        let polled = vec![
+            PollFd::new(worker.as_fd(), PollFlags::POLLIN),
+            relay::watched(watch.as_deref(), worker.as_fd()),
+        ];
+        let answers = relay::wait_all(polled)?;
+        if relay::is_in(&answers, 0, PollFlags::POLLIN) {
+            return Ok(None);
+        }
+        if let Some(ending) = watch.as_deref_mut().and_then(Watch::serve) {
+            return Ok(Some(ending));
+        }
+    }
+}
+
+/// Brings the session to its end.
+fn ended(child: &Child, over: Over, leader: Option<&OwnedFd>, target: &str) -> Result<Ended, Refused> {
+    let ended = match over {
         Over::Ended => child.wait(),
-        Over::HungUp => end_session(child),
+        Over::HungUp | Over::Revoked(_) => end_session(child, u64::MAX),
     };
     let ended = ended.or_setup("waitid")?;
     // The end of a pid namespace's first process kills all the others.
@@ -326,6 +369,7 @@ fn attend(
 fn without_terminal(
     child: &Child,
     signals: &SignalFd,
+    mut watch: Option<&mut Watch>,
     mut agent: Option<&mut Relay>,
 ) -> std::io::Result<Over> {
     let null = fds::null()?;
@@ -338,6 +382,7 @@ fn without_terminal(
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(stderr.as_fd(), PollFlags::empty()),
+            relay::watched(watch.as_deref(), child.as_fd()),
         ];
         polled.extend(agent.iter().flat_map(|agent| agent.interest()));
         let answers = relay::wait_all(polled)?;
@@ -350,18 +395,23 @@ fn without_terminal(
         if hung_up || ready(2, PollFlags::empty()) {
             return Ok(Over::HungUp);
         }
+        if ready(3, PollFlags::POLLIN)
+            && let Some(ending) = watch.as_deref_mut().and_then(Watch::serve)
+        {
+            return Ok(Over::Revoked(ending));
+        }
         if let Some(agent) = agent.as_mut() {
-            agent.serve(answers.get(3..).unwrap_or_default());
+            agent.serve(answers.get(4..).unwrap_or_default());
         }
     }
 }
 
-/// Ends what the session started: SIGHUP now, SIGKILL after the grace time. What made itself a session of its own stays.
+/// Ends what the session started: SIGHUP now, SIGKILL after the grace time, or `most` seconds. What made itself a session of its own stays.
 ///
 /// The session's process is reaped last: as long as it is not, the kernel gives the session's number to nobody else.
-fn end_session(child: &Child) -> std::io::Result<Ended> {
+fn end_session(child: &Child, most: u64) -> std::io::Result<Ended> {
     let grace = Config::load_trusted(Path::new(paths::CONFIG)).map_or(10, |c| c.session.grace_seconds);
-    let end = Instant::now() + Duration::from_secs(grace);
+    let end = Instant::now() + Duration::from_secs(grace.min(most));
     // A look at every number there is would keep a processor busy.
     let pause = Duration::from_millis(if process::hides_processes() { 1000 } else { 100 });
     process::signal_session(child.pid(), SIGHUP);

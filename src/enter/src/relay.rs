@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
+use vestibule::watch::{Ending, Watch};
 use vestibule_sys::process::Child;
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::{fds, pty};
@@ -85,12 +86,14 @@ pub(crate) fn is_in(answers: &[PollFlags], n: usize, flags: PollFlags) -> bool {
 }
 
 /// Why a relay ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Over {
     /// The session's process ended.
     Ended,
     /// The client went away, or somebody ended the session.
     HungUp,
+    /// What let it in was taken away.
+    Revoked(Ending),
 }
 
 /// Relays between the client's terminal and the container's until the session is over.
@@ -102,6 +105,7 @@ pub(crate) fn terminal(
     master: BorrowedFd<'_>,
     child: &Child,
     signals: &SignalFd,
+    mut watch: Option<&mut Watch>,
     mut agent: Option<&mut Relay>,
 ) -> io::Result<Over> {
     fds::set_nonblocking(client, true)?;
@@ -117,9 +121,10 @@ pub(crate) fn terminal(
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
         ];
-        let own = polled.len() + 1;
+        let own = polled.len() + 2;
         // Where the terminal is not asked, the client stands in its place, so that the agent's are found again.
         polled.push(master_asked.unwrap_or(PollFd::new(client, PollFlags::empty())));
+        polled.push(watched(watch.as_deref(), client));
         polled.extend(agent.iter().flat_map(|agent| agent.interest()));
         let answers = wait_all(polled)?;
         let ready = |n: usize, flags| is_in(&answers, n, flags);
@@ -127,6 +132,11 @@ pub(crate) fn terminal(
             agent.serve(answers.get(own..).unwrap_or_default());
         }
 
+        if ready(4, PollFlags::POLLIN)
+            && let Some(ending) = watch.as_deref_mut().and_then(Watch::serve)
+        {
+            return Ok(Over::Revoked(ending));
+        }
         if ready(1, PollFlags::POLLIN) {
             while let Some(signal) = signals.next()? {
                 match signal {
@@ -158,6 +168,11 @@ pub(crate) fn terminal(
             return Ok(Over::Ended);
         }
     }
+}
+
+/// What to poll for the end of access; `other`, of which nothing is asked, where nobody watches.
+pub(crate) fn watched<'a>(watch: Option<&'a Watch>, other: BorrowedFd<'a>) -> PollFd<'a> {
+    watch.map_or(PollFd::new(other, PollFlags::empty()), |watch| PollFd::new(watch.fd(), PollFlags::POLLIN))
 }
 
 /// Shows what the last process had still written, to a client that takes it within a few seconds.

@@ -22,6 +22,7 @@ pub(crate) fn become_enter(session: &str, authorised: &Authorised, visitor: &Vis
     if let Some(account) = &authorised.account {
         enter.args(["--account", account]);
     }
+    enter.args(["--source", &authorised.source]);
     if visitor.pty {
         enter.arg("--pty");
     }

@@ -105,6 +105,17 @@ impl ProcDir {
         Status::parse(&self.text("status")?).ok_or_else(|| io::Error::from_raw_os_error(libc::EPROTO))
     }
 
+    /// Whose it is: its real uid, by its `status` file.
+    ///
+    /// # Errors
+    /// As [`ProcDir::read`].
+    pub fn real_uid(&self) -> io::Result<u32> {
+        self.text("status")?
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().next()?.parse().ok())
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EPROTO))
+    }
+
     /// When it started, in clock ticks since boot: with the pid, its identity.
     ///
     /// # Errors
@@ -182,6 +193,7 @@ mod tests {
         assert_eq!(status.bounding, crate::caps::bounding());
         assert_eq!(status.ns_pids.first(), Some(&own.pid()));
         assert!(own.start_time().unwrap() > 0);
+        assert_eq!(own.real_uid().unwrap(), nix::unistd::getuid().as_raw());
     }
 
     #[test]

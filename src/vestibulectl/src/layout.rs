@@ -75,6 +75,8 @@ pub(crate) fn store_files(who: Identities) -> Vec<Place> {
         Place::new(beside("-wal"), 0o640, owner),
         Place::new(beside("-shm"), 0o640, owner),
         Place::new(paths::INDEX, 0o644, owner),
+        Place::new(beside("-taken"), 0o644, owner),
+        Place::new(beside("-bell"), 0o644, owner),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
-use vestibule::config::Config;
+use vestibule::config::{Config, Revoked};
 use vestibule::names::login::TargetName;
 use vestibule::store::NewTarget;
 use vestibule::target::{Driver, LoginUser, Policy, Sftp};
@@ -86,6 +86,23 @@ impl From<SftpServer> for Sftp {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenRevoked {
+    /// They end too
+    End,
+    /// They go on
+    Keep,
+}
+
+impl From<WhenRevoked> for Revoked {
+    fn from(what: WhenRevoked) -> Self {
+        match what {
+            WhenRevoked::End => Revoked::End,
+            WhenRevoked::Keep => Revoked::Keep,
+        }
+    }
+}
+
 /// What targets have whatever their driver.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
@@ -128,6 +145,9 @@ pub(crate) struct Settings {
     /// A further variable of its sessions
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// What becomes of its sessions when what let them in is taken away; end unless said
+    #[arg(long, value_name = "WHAT")]
+    revoked: Option<WhenRevoked>,
     #[command(flatten)]
     wake: WakeArgs,
 }
@@ -225,6 +245,9 @@ impl Settings {
         }
         if let Some(server) = self.sftp {
             target.policy.sftp = server.into();
+        }
+        if let Some(what) = self.revoked {
+            target.policy.revoked = what.into();
         }
         target.policy.env.extend(variables(&self.env)?);
         self.wake.apply(target, config)?;

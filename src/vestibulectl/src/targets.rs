@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use serde::Serialize;
+use vestibule::config::Revoked;
 use vestibule::names::login::TargetName;
 use vestibule::store::{KeyFilter, NewTarget, Store, StoreError, TargetRow};
 use vestibule::target::{Driver, ExecWay, Leader, Policy, TargetId, TcpAddress};
@@ -228,6 +229,9 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
         let _ = out.line(format_args!("welcome    {}", Shown(target.policy.welcome.as_bytes())));
     }
     let _ = out.line(format_args!("sftp       {}", target.policy.sftp.as_str()));
+    if target.policy.revoked == Revoked::Keep {
+        let _ = out.line(format_args!("revoked    keep"));
+    }
     for (name, value) in &target.policy.env {
         let _ = out.line(format_args!("variable   {}={}", Shown(name.as_bytes()), Shown(value.as_bytes())));
     }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{ConfigError, Engine, Forwarding, WakeCommand};
+use super::{ConfigError, Engine, Forwarding, Revoked, WakeCommand};
 
 /// What one file says; everything may be missing.
 #[derive(Deserialize)]
@@ -51,6 +51,7 @@ pub(super) struct FileSession {
     pub(super) sftp_commands: Option<Vec<String>>,
     #[serde(default, deserialize_with = "wake_seconds")]
     pub(super) wake_seconds: Option<u64>,
+    pub(super) revoked: Option<Revoked>,
 }
 
 fn prefix<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {

@@ -105,6 +105,15 @@ pub enum Reason {
 }
 
 impl Source {
+    /// Every source, in the order in which they count.
+    pub const ALL: [Source; 4] = [Source::Account, Source::Target, Source::Managed, Source::Own];
+
+    /// The source of this word ([`as_str`](Self::as_str)).
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Source> {
+        Self::ALL.into_iter().find(|source| source.as_str() == word)
+    }
+
     /// One word, as the audit log and `--decide` have it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

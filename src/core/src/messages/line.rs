@@ -30,6 +30,12 @@ impl Line {
         Line(self.0.replace('\n', "\r\n"))
     }
 
+    /// The same for a terminal, on a line of its own wherever the cursor was.
+    #[must_use]
+    pub fn on_a_new_line(&self) -> Self {
+        Line(format!("\r\n{}", self.for_terminal().0))
+    }
+
     /// The same, drawn on a terminal over what holds `before` columns, with at most `room` of its own; and how many it
     /// then holds.
     #[must_use]

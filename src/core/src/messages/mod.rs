@@ -14,5 +14,5 @@ mod waking;
 
 pub use line::{Line, shown};
 pub use notice::Notice;
-pub use refusal::{Refusal, Why};
+pub use refusal::{Loss, Refusal, Why};
 pub use waking::{WakeStep, waking};

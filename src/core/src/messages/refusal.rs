@@ -97,6 +97,24 @@ pub enum Refusal {
         /// After how many seconds.
         seconds: u64,
     },
+    /// The session was ended from outside.
+    Revoked {
+        /// The target's name.
+        target: String,
+        /// Why.
+        loss: Loss,
+    },
+}
+
+/// Why a session that lived was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The key, the account or the grant was taken away, or the target itself.
+    Taken,
+    /// The key or the grant was given until now.
+    Ended,
+    /// The operator ended this session.
+    Ordered,
 }
 
 impl Refusal {
@@ -124,6 +142,7 @@ impl Refusal {
             | Refusal::NotText => Exit::Unsupported,
             Refusal::Stopped { .. } => Exit::Stopped,
             Refusal::NotWoken { .. } => Exit::NotWoken,
+            Refusal::Revoked { .. } => Exit::Revoked,
         }
     }
 
@@ -204,6 +223,21 @@ impl fmt::Display for Refusal {
                     WakeStep::Probe => write!(f, "'{target}' was started but is not ready")?,
                 }
                 write!(f, ", after {seconds} s; try again later, or {TELL}")
+            }
+            Refusal::Revoked { target, loss } => {
+                let target = shown(target);
+                match loss {
+                    Loss::Taken => {
+                        write!(f, "your access to '{target}' was taken away; ask the owner for access")
+                    }
+                    Loss::Ended => {
+                        write!(f, "the time for which you had access to '{target}' is over; ask the owner for more")
+                    }
+                    Loss::Ordered => write!(
+                        f,
+                        "the operator ended this session in '{target}'; ask why before you connect again"
+                    ),
+                }
             }
         }
     }

@@ -38,11 +38,14 @@ fn refusals() -> Vec<Refusal> {
         Refusal::NotWoken { target: target(), step: WakeStep::Start, seconds: 0 },
         Refusal::NotWoken { target: target(), step: WakeStep::Running, seconds: 7 },
         Refusal::NotWoken { target: target(), step: WakeStep::Probe, seconds: 300 },
+        Refusal::Revoked { target: target(), loss: Loss::Taken },
+        Refusal::Revoked { target: target(), loss: Loss::Ended },
+        Refusal::Revoked { target: target(), loss: Loss::Ordered },
     ];
     let mut kinds: Vec<usize> = all.iter().map(number).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, (0..=21).collect::<Vec<_>>(), "one of each");
+    assert_eq!(kinds, (0..=22).collect::<Vec<_>>(), "one of each");
     all
 }
 
@@ -71,6 +74,7 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::NotText => 19,
         Refusal::Stopped { .. } => 20,
         Refusal::NotWoken { step: WakeStep::Start | WakeStep::Running | WakeStep::Probe, .. } => 21,
+        Refusal::Revoked { loss: Loss::Taken | Loss::Ended | Loss::Ordered, .. } => 22,
     }
 }
 
@@ -146,4 +150,5 @@ fn what_is_drawn_is_never_wider_than_it_may_be_and_hides_what_was_there() {
     assert_eq!((drawn.as_str(), width), (format!("\rvestibule:{}\r", " ".repeat(30)).as_str(), 10));
     assert_eq!(Line::erasing(3).as_str(), "\r   \r");
     assert_eq!(Line::relayed("a\nb\n".to_owned()).for_terminal().as_str(), "a\r\nb\r\n");
+    assert_eq!(Line::relayed("a\n".to_owned()).on_a_new_line().as_str(), "\r\na\r\n");
 }

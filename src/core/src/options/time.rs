@@ -53,8 +53,14 @@ impl AbsoluteTime {
     /// counts as universal time.
     #[must_use]
     pub fn is_past(&self, clock: &Clock) -> bool {
+        self.second(clock) < clock.now
+    }
+
+    /// The last second (since 1970) that is not past it.
+    #[must_use]
+    pub fn second(&self, clock: &Clock) -> i64 {
         let time = if self.utc { None } else { (clock.from_local)(self.as_utc) };
-        time.unwrap_or(self.as_utc) < clock.now
+        time.unwrap_or(self.as_utc)
     }
 }
 

@@ -15,6 +15,8 @@ mod read;
 mod refresh;
 mod rows;
 mod schema;
+mod taken;
+mod triggers;
 mod write;
 mod written;
 
@@ -27,6 +29,7 @@ pub use refresh::{
     Age, Count, Counts, Gone, Refresh, Scope, SourceRow, SourceUpdate, Stage, Staged, StagedOwner,
 };
 pub use schema::{APPLICATION_ID, VERSION};
+pub use taken::{Heard, Listener, Taken, bell_of, ledger_of};
 pub use write::Writer;
 pub use written::Candidate;
 

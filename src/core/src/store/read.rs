@@ -205,13 +205,27 @@ impl Store {
     /// # Errors
     /// `Corrupt`, `Sqlite`.
     pub fn key_facts(&self, key: &Fingerprint, target: TargetId) -> Result<KeyFacts, StoreError> {
+        self.facts(key, target, true)
+    }
+
+    /// As [`key_facts`](Self::key_facts), but the keys of a source that does not answer any more count: for a session that
+    /// such a key let in when they did.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Sqlite`.
+    pub fn key_facts_once_valid(&self, key: &Fingerprint, target: TargetId) -> Result<KeyFacts, StoreError> {
+        self.facts(key, target, false)
+    }
+
+    fn facts(&self, key: &Fingerprint, target: TargetId, stale: bool) -> Result<KeyFacts, StoreError> {
         let revoked = self.revocation(key)?;
         self.ask(|conn| {
             let mut facts = KeyFacts { revoked: revoked.clone(), ..KeyFacts::default() };
             let mut query = conn.prepare(KEYS)?;
             let mut rows = query.query((&key.0[..], target.0))?;
             while let Some(row) = rows.next()? {
-                facts.add(row, target, valid_until(conn, row.get_ref(9)?.as_str()?)?)?;
+                let until = if stale { valid_until(conn, row.get_ref(9)?.as_str()?)? } else { None };
+                facts.add(row, target, until)?;
             }
             Ok(facts)
         })

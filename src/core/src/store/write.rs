@@ -25,6 +25,8 @@ use super::guard::Writing;
 use super::names::{self, NamesReport};
 use super::refresh::{Counts, Refresh, SourceUpdate, Staged};
 use super::schema::{self, APPLICATION_ID, STEPS, VERSION};
+use super::taken::{self, Taken};
+use super::triggers;
 
 /// How long a writer waits for another.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +56,10 @@ impl Writer {
         check_stamp(path, stamp)?;
         if stamp.version < i64::from(VERSION) {
             return Err(StoreError::Older { path: path.to_owned(), found: stamp.version });
+        }
+        triggers::set(&conn).map_err(|error| StoreError::of(path, error))?;
+        if let Err(error) = taken::make(path) {
+            tracing::warn!(%error, "sessions will not be told at once of what is taken away");
         }
         let path = path.to_owned();
         Ok(Writer { conn, writing, path, index: index.to_owned(), prefix: prefix.map(str::to_owned) })
@@ -111,6 +117,7 @@ impl Writer {
         };
         match committed {
             Ok(made) => {
+                tell_sessions(&self.conn, &path);
                 pending.remove_gone(&self.conn);
                 tidy(&self.conn);
                 Ok(made)
@@ -166,6 +173,16 @@ impl Writer {
             Ok(counts) | Err(Stop::Dry(counts)) => Ok(counts),
             Err(Stop::Fault(fault)) => Err(fault),
         }
+    }
+
+    /// Tells sessions to end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn order(&mut self, orders: &[Taken<'_>]) -> Result<(), StoreError> {
+        let _lock = self.open_index()?;
+        taken::announce(&self.path, orders)
+            .map_err(|source| StoreError::File { path: taken::ledger_of(&self.path), source })
     }
 
     /// Compares the index of names with the store.
@@ -232,6 +249,18 @@ impl Writer {
         } else {
             StoreError::Names { source }
         }
+    }
+}
+
+/// Tells sessions what a change that was committed took away. They also look by themselves now and then, so a fault here
+/// undoes nothing.
+fn tell_sessions(conn: &Connection, path: &Path) {
+    let told = triggers::take(conn).map_err(io::Error::other).and_then(|notes| {
+        let taken: Vec<Taken<'_>> = notes.iter().map(triggers::Note::as_taken).collect();
+        taken::announce(path, &taken)
+    });
+    if let Err(error) = told {
+        tracing::warn!(%error, "sessions are not told at once of what was taken away");
     }
 }
 

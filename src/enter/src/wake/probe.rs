@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use vestibule::decide::Source;
 use vestibule::messages::shown;
 use vestibule::target::Ready;
 use vestibule_sys::beneath::{self, Resolve};
@@ -96,6 +97,7 @@ fn command(going: &Going<'_>, words: &[String]) -> Result<(), String> {
         target: call.target,
         account: call.account.cloned(),
         fingerprint: None,
+        source: Source::Target,
         pty: false,
         client: Client::default(),
         probe: Some(words.to_vec()),
