@@ -14,7 +14,7 @@ Every fenced block of the page is one of these, and a block that is none of them
   text     a picture
 
 `<!-- within N seconds -->` before a transcript of one command: it is given again until it shows what is wanted.
-`<!-- not run: WHY -->` before a block leaves it out, `<!-- run by SUITE -->` says that another suite runs it.
+`<!-- not run: WHY -->` before a block leaves it out, `<!-- run by 800 -->` says that the suite of that number runs it.
 --only takes the part of the page below the heading TITLE, up to the next heading of its level.
 """
 
@@ -31,7 +31,7 @@ LIMIT = 60
 FENCE = re.compile(r"^```(\S*)$")
 FILE = re.compile(r"^(At the end of )?`(/[^`]+)`:$")
 INPUT = re.compile(r"^In `([^`]+)`:$")
-ELSEWHERE = re.compile(r"^<!-- (not run: .+|run by [0-9]{3}.*) -->$")
+ELSEWHERE = re.compile(r"^<!-- (not run: .+|.*\brun by [0-9]{3}.*) -->$")
 SOON = re.compile(r"^<!-- within ([0-9]+) seconds -->$")
 INNER = re.compile(r"^[a-z]+@[a-z0-9-]+:[^ ]*[$#] ")
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\a]*\a)|\r")

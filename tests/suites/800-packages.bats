@@ -108,7 +108,7 @@ enters_lab() {
 @test "five commands, as README has them, and ssh lab@bastion is in the container" {
     local line commands
     in_machine tee /root/alice.pub <"$KEYS/alice.pub" >/dev/null
-    commands=$(awk '/^<!-- five commands -->/ { on = 1; next } on && /^```/ { if (seen++) exit; next } on' "$BOX_REPO/README.md")
+    commands=$(awk '/^<!-- five commands/ { on = 1; next } on && /^```/ { if (seen++) exit; next } on' "$BOX_REPO/README.md")
     is 5 "$(wc -l <<<"$commands")"
     while IFS= read -r line; do
         line=${line//.\/vestibule/\/packages\/old\/vestibule} line=${line//.\/libnss/\/packages\/old\/libnss}

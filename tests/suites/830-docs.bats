@@ -33,6 +33,7 @@ setup_file() {
 # A page may be followed after any other: it finds an empty store, and no configuration of another page.
 setup() {
     rm -f /etc/vestibule/vestibule.toml.d/*.toml /home/you/.ssh/config
+    find /home/you -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +
     if [[ -e /etc/ssh/sshd_config.d/05-vestibule-forward.conf ]]; then
         rm /etc/ssh/sshd_config.d/05-vestibule-forward.conf
         cp "$BATS_FILE_TMPDIR/pam" /etc/pam.d/sshd
@@ -56,7 +57,68 @@ follow() {
     [[ $status == 0 ]] || { echo "$output"; echo "$stderr"; return 1; }
 }
 
+# What README's five commands have done: a target lab, and alice, who may enter it.
+lab_and_alice() {
+    docker rm --force lab >/dev/null 2>&1 || true
+    docker_run lab vt-debian
+    limit vestibulectl target add lab --driver docker --container lab --user alice
+    limit vestibulectl account add alice
+    limit vestibulectl key add --account alice /root/alice.pub
+    limit vestibulectl grant add alice lab
+}
+
+@test "README.md: the first session" {
+    lab_and_alice
+    follow README.md
+}
+
+@test "README.md, other ways: what it says of docker exec as ForceCommand is what happens" {
+    local options
+    docker rm --force plain >/dev/null 2>&1 || true
+    docker_run plain vt-busybox
+    printf '#!/bin/sh\nexec docker exec -i plain sh -c "$SSH_ORIGINAL_COMMAND"\n' >/usr/local/bin/into-plain
+    chmod 0755 /usr/local/bin/into-plain
+    getent group docker >/dev/null || groupadd --system docker
+    chgrp docker /run/docker.sock
+    useradd --create-home --groups docker --password '*' plain
+    install -d -m 0700 -o plain -g plain /home/plain/.ssh
+    install -m 0600 -o plain "$KEYS/bob.pub" /home/plain/.ssh/authorized_keys
+    printf '%s\n' 'Match User plain' 'ForceCommand /usr/local/bin/into-plain' >/etc/ssh/sshd_config.d/plain.conf
+    kill -HUP "$(</run/sshd.pid)"
+    wait_for 5 sshd_answers
+    options=$(ssh_options bob)
+    # Exit statuses are right.
+    KEY=bob run_rc 42 ssh_as plain 'exit 42'
+    # The login user can use the engine's socket: a container of the host's files is root on the host.
+    run_ok as_user plain env HOME=/ docker run --rm --volume /etc:/host busybox cat /host/shadow
+    # No SFTP server in the image, no scp.
+    # shellcheck disable=SC2086  # options are words
+    run_rc 255 scp $options /root/bob.pub plain@bastion:
+    # A forward ends on the bastion's loopback.
+    detached /run/box/logs/loopback.log busybox nc -ll -p 9999 -e /bin/echo on-the-bastion
+    # shellcheck disable=SC2086
+    run_ok ssh $options -W 127.0.0.1:9999 plain@bastion
+    is on-the-bastion "$output"
+    # A command goes on when its client has gone.
+    # shellcheck disable=SC2086
+    detached /run/box/logs/plain.log ssh $options plain@bastion 'sleep 777'
+    wait_for 5 sleeps_inside
+    kill "$!"
+    wait_for 5 fails pgrep -f 'sshd: plain'
+    sleep 1
+    run_ok sleeps_inside
+    rm /etc/ssh/sshd_config.d/plain.conf
+}
+
+sleeps_inside() { docker exec plain ps | grep -q '[s]leep 777'; }
+
+@test "docs/clients.md" {
+    lab_and_alice
+    follow docs/clients.md
+}
+
 @test "docs/docker.md" {
+    docker rm --force lab >/dev/null 2>&1 || true
     follow docs/docker.md
 }
 
@@ -129,12 +191,7 @@ as_postgres() { (cd / && limit setpriv --reuid postgres --regid postgres --init-
 }
 
 @test "docs/operations.md" {
-    docker rm --force lab >/dev/null 2>&1 || true
-    docker_run lab vt-debian
-    limit vestibulectl target add lab --driver docker --container lab --user alice
-    limit vestibulectl account add alice
-    limit vestibulectl key add --account alice /root/alice.pub
-    limit vestibulectl grant add alice lab
+    lab_and_alice
     follow docs/operations.md
 }
 
