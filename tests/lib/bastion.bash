@@ -171,6 +171,13 @@ audit_mark() { AUDIT_MARK=$(stat -c %s "$AUDIT_LOG"); }
 # What was logged since the mark; one line a message: `authpriv.info DATE program[pid]: text`.
 audit_since() { tail -c +"$((${AUDIT_MARK:-0} + 1))" "$AUDIT_LOG"; }
 
+# cant_be_written PID KIND WHY: root itself can't write the program that PID runs; it is on a file system of that KIND.
+cant_be_written() {
+    is "$2" "$(stat --dereference --file-system --format %T "/proc/$1/exe")"
+    run_rc 1 bash -c ": >>'/proc/$1/exe'"
+    matches "$3" "$stderr"
+}
+
 # expect_audit REGEX: within five seconds a line since the mark matches.
 expect_audit() {
     wait_for 5 audit_has "$1" || { echo "in the audit log since the mark:"; audit_since; return 1; }

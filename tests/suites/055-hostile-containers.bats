@@ -62,6 +62,25 @@ target_id() { vestibulectl target show "$1" --json | jq .id; }
     is "$before" "$(sha256sum "$ENTER")"
 }
 
+@test "what enters runs from a read-only overlay, or from sealed memory where the kernel has none for it" {
+    local before home=/usr/share/vestibule/empty way session
+    before=$(sha256sum "$ENTER")
+    for way in overlay memory; do
+        # procfs can't be a layer.
+        [[ $way == overlay ]] || mount -t proc proc "$home"
+        ssh_as alice+den 'echo in; exec sleep 4' >"$BATS_TEST_TMPDIR/$way" 3>&- &
+        session=$!
+        wait_for 10 grep -q in "$BATS_TEST_TMPDIR/$way"
+        case $way in
+        overlay) cant_be_written "$(pgrep -f 'enter --session')" overlayfs 'Read-only file system' ;;
+        memory) cant_be_written "$(pgrep -f 'enter --session')" tmpfs 'Text file busy' ;;
+        esac
+        wait "$session"
+    done
+    umount "$home"
+    is "$before" "$(sha256sum "$ENTER")"
+}
+
 @test "the entering process shows the container no descriptor of the bastion" {
     # As root with CAP_SYS_PTRACE: looks at the descriptors of every new process as fast as it can.
     docker exec den /bin/sh -c 'rm -f /fds /ready'

@@ -13,8 +13,9 @@ use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::TargetId;
+use vestibule_sys::sealed::Installed;
 use vestibule_sys::syslog::{Severity, Syslog};
-use vestibule_sys::{fds, memfd, process, signals};
+use vestibule_sys::{fds, process, signals};
 
 use crate::environment::Client;
 
@@ -85,7 +86,7 @@ pub(crate) fn prepare() -> Result<Task, ExitCode> {
     }
 }
 
-/// Root may ask for little. Nothing of a container is entered for `--network`, so it needs not run from sealed memory.
+/// Root may ask for little. Nothing of a container is entered for `--network`, so it needs not run sealed.
 fn prepare_for_pam() -> Result<Task, ExitCode> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let task = match &args[..] {
@@ -111,6 +112,10 @@ fn wake_of(words: &[OsString]) -> Option<Task> {
     let session = session_id(session).ok()?;
     Some(Task::Wake { session, target: TargetId(target.parse().ok()?), account })
 }
+
+/// This program, as it is executed again.
+pub(crate) const INSTALLED: Installed<'static> =
+    Installed { program: paths::ENTER, empty: paths::EMPTY_HOME };
 
 /// In place of a number.
 const NO_SESSION: &str = "-";
@@ -165,9 +170,9 @@ fn harden() -> Result<(), String> {
     leave_callers_behind()
 }
 
-/// Executes this program again from sealed memory, unless it runs from there.
+/// Executes this program again from where nothing can be written, unless it runs from there.
 fn run_sealed() -> Result<(), String> {
-    if !memfd::running_sealed().map_err(|e| format!("'/proc/self/exe': {e}"))? {
+    if !INSTALLED.is_sealed().map_err(|e| format!("'/proc/self/exe': {e}"))? {
         let strings = |all: Vec<OsString>| -> Vec<CString> {
             all.into_iter().filter_map(|s| CString::new(s.into_vec()).ok()).collect()
         };
@@ -181,8 +186,10 @@ fn run_sealed() -> Result<(), String> {
                 })
                 .collect(),
         );
-        let e = memfd::execute_self_sealed(&args, &env);
-        return Err(format!("can't run from sealed memory (is sysctl vm.memfd_noexec 2?): {e}"));
+        let e = INSTALLED.execute_again(&args, &env);
+        return Err(format!(
+            "can't run from a read-only overlay nor from sealed memory (is sysctl vm.memfd_noexec 2?): {e}"
+        ));
     }
     Ok(())
 }

@@ -13,10 +13,11 @@ use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::{TargetId, Wake};
 use vestibule_sys::syslog::{Severity, Syslog};
-use vestibule_sys::{fds, memfd, process, pty, signals};
+use vestibule_sys::{fds, process, pty, signals};
 
 use super::place::{Lock, Outcome, Place, State, since_boot};
 use super::{Call, Plan, probe, start};
+use crate::args::INSTALLED;
 use crate::container::Proven;
 use crate::parser::{Parser, Way};
 use crate::refused::{OrRefuse, Refused};
@@ -27,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 /// Forks the waker, which has the lock from then on.
 pub(super) fn begin(call: &Call<'_>, plan: &Plan, place: &Place, lock: Lock) -> Result<(), Refused> {
-    let sealed = memfd::running_sealed().or_setup("'/proc/self/exe'")?;
+    let sealed = INSTALLED.is_sealed().or_setup("'/proc/self/exe'")?;
     // It is not waited for: this process ends sooner or later, and init reaps.
     process::fork_child(|| {
         let body = || {
@@ -53,14 +54,14 @@ pub(super) fn begin(call: &Call<'_>, plan: &Plan, place: &Place, lock: Lock) -> 
 }
 
 /// A waker may run the target's own program to see whether it is ready, so nothing of the bastion may stand behind its
-/// `/proc/PID/exe`. `enter --network` does not run from sealed memory; the waker becomes `enter --wake`, which does.
+/// `/proc/PID/exe`. `enter --network` does not run sealed; the waker becomes `enter --wake`, which does.
 fn become_sealed(call: &Call<'_>, lock: &Lock) -> i32 {
     let target = call.target.0.to_string();
     let words =
         ["enter", "--wake", call.session, &target].into_iter().chain(call.account.map(|a| a.as_str()));
     let args: Vec<CString> = words.filter_map(|word| CString::new(word).ok()).collect();
     if fds::become_std(lock.0.as_fd(), 0).is_ok() {
-        let _ = memfd::execute_self_sealed(&args, &[]);
+        let _ = INSTALLED.execute_again(&args, &[]);
     }
     101
 }
