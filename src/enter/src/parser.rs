@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use vestibule::decide::Source;
 use vestibule::decision::Decision;
 use vestibule::fingerprint::Fingerprint;
 use vestibule::messages::Refusal;
@@ -59,6 +60,8 @@ pub(crate) struct Login {
     pub(crate) target: TargetId,
     pub(crate) account: Option<AccountName>,
     pub(crate) fingerprint: Fingerprint,
+    /// Which source listed the key.
+    pub(crate) source: Source,
     pub(crate) facts: Facts,
 }
 
@@ -98,7 +101,7 @@ impl Parser {
     pub(crate) fn login(&mut self, login: &[u8], auth_info: &[u8], client: &[u8]) -> Result<Login, Refused> {
         let mut fields = self.ask(&[b"login", login, auth_info, client])?.into_iter();
         let mut text = || String::from_utf8(fields.next().unwrap_or_default()).unwrap_or_default();
-        let (id, fingerprint, account) = (text(), text(), text());
+        let (id, fingerprint, account, source) = (text(), text(), text(), text());
         let facts = decode(&mut fields)?;
         let wrong = |what: &str| Refused::setup(format_args!("the parsing process gave no {what}"));
         let account = Some(account).filter(|a| !a.is_empty());
@@ -109,6 +112,7 @@ impl Parser {
                 .map(|a| AccountName::try_from(a.as_str()))
                 .transpose()
                 .map_err(|_| wrong("account"))?,
+            source: Source::of_word(&source).ok_or_else(|| wrong("source"))?,
             facts,
         })
     }
@@ -313,11 +317,12 @@ fn visit(login: &[u8], auth_info: &[u8], client: &[u8]) -> Vec<Vec<u8>> {
         None => refuse("denied", "sshd names no public key".to_owned()),
         Some(key) => match visit::ask(OsStr::from_bytes(login), key, visit::client_address(&client)) {
             Err(cause) => refuse("setup", cause),
-            Ok(Decision { granted: true, target_id: Some(id), account, .. }) => {
+            Ok(Decision { granted: true, target_id: Some(id), account, source, .. }) => {
                 let account = account.unwrap_or_default().into_bytes();
                 let id = id.0.to_string().into_bytes();
                 answer = target(&[id.clone(), account.clone()]);
-                who = vec![id, key.to_string().into_bytes(), account];
+                who =
+                    vec![id, key.to_string().into_bytes(), account, source.unwrap_or_default().into_bytes()];
             }
             Ok(Decision { reason, detail, .. }) => {
                 let reason = reason.unwrap_or_default();
@@ -326,7 +331,7 @@ fn visit(login: &[u8], auth_info: &[u8], client: &[u8]) -> Vec<Vec<u8>> {
             }
         },
     }
-    who.resize(3, Vec::new());
+    who.resize(4, Vec::new());
     who.into_iter().chain(answer).collect()
 }
 

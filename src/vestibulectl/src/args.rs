@@ -47,11 +47,14 @@ pub(crate) enum Command {
     /// Which account may enter which target
     #[command(subcommand)]
     Grant(GrantCommand),
-    /// List the sessions that live
+    /// List the sessions that live, or end some
+    #[command(args_conflicts_with_subcommands = true)]
     Sessions {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
     },
     /// List the sources of refresh-keys, and fail when one of them is not well
     Sources {
@@ -190,6 +193,30 @@ pub(crate) enum KeyCommand {
         #[arg(add = files())]
         key: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// End sessions, whatever they do; it keeps nobody from coming again
+    End(EndSessions),
+}
+
+/// Which sessions are to end.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct EndSessions {
+    /// Sessions, by their numbers
+    #[arg(value_name = "SESSION")]
+    pub(crate) ids: Vec<String>,
+    /// Those of an account
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    /// Those of a key: SHA256:...
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) key: Option<String>,
+    /// Those in a target
+    #[arg(long)]
+    pub(crate) target: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

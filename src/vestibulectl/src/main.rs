@@ -12,6 +12,7 @@ mod args;
 mod check;
 mod complete;
 mod driver_args;
+mod end_sessions;
 mod explain;
 mod forward_args;
 mod getent;
@@ -34,7 +35,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, SessionsCommand};
 use place::Place;
 
 fn main() -> ExitCode {
@@ -79,7 +80,10 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Key(command) => keys::run(&place.ready()?, command),
         Command::Target(command) => targets::run(&place.ready()?, command),
         Command::Grant(command) => grants::run(&place.ready()?, command),
-        Command::Sessions { json } => sessions::run(json),
+        Command::Sessions { json, command: None } => sessions::run(json),
+        Command::Sessions { command: Some(SessionsCommand::End(which)), .. } => {
+            end_sessions::run(&place, &which)
+        }
         Command::Sources { json } => sources::run(&place.ready()?, json),
         Command::Explain(what) => explain::run(&place.ready()?, what),
     }

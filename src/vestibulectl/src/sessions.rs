@@ -21,11 +21,11 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// One file of the register. Fields that a newer `enter` adds are passed over.
 #[derive(Debug, Serialize, Deserialize)]
-struct Session {
-    id: String,
-    target: String,
-    account: Option<String>,
-    fingerprint: Option<String>,
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) target: String,
+    pub(crate) account: Option<String>,
+    pub(crate) fingerprint: Option<String>,
     client: Option<String>,
     user: Option<String>,
     pid: i32,
@@ -34,8 +34,7 @@ struct Session {
 }
 
 pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
-    let mut sessions = read_all(Path::new(paths::SESSIONS_DIR))?;
-    sessions.extend(only_forwarding(&sessions));
+    let mut sessions = all()?;
     sessions.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
     let mut out = Output::new();
     if !json {
@@ -69,6 +68,13 @@ pub(crate) fn run(json: bool) -> anyhow::Result<ExitCode> {
     }
     out.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that live, and connections that only forward.
+pub(crate) fn all() -> anyhow::Result<Vec<Session>> {
+    let mut sessions = read_all(Path::new(paths::SESSIONS_DIR))?;
+    sessions.extend(only_forwarding(&sessions));
+    Ok(sessions)
 }
 
 /// Connections that `pam_vestibule` let in and that have no session: they only forward.

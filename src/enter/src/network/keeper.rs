@@ -2,13 +2,15 @@
 //!
 //! The network namespace of a container lives on while somebody is in it. So that a session, and what is forwarded
 //! through it, ends with the container that it came for, and never meets another one in the same place, the connection
-//! is ended when the container's first process has ended.
+//! is ended when the container's first process has ended. It is also ended when what let it in is taken away: a connection
+//! that only forwards has nobody else who would.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::{PollFd, PollFlags};
 use vestibule::messages::shown;
+use vestibule::watch::{Ending, Watch};
 use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::process::{self, Child};
 use vestibule_sys::syslog::{Severity, Syslog};
@@ -27,34 +29,48 @@ pub(crate) struct Kept {
     pub(crate) registered: Registered,
     /// The container's first process, where forwards end in it.
     pub(crate) container: Option<OwnedFd>,
+    /// Says when what let it in was taken away.
+    pub(crate) watch: Watch,
+}
+
+/// Why a connection ends.
+enum Over {
+    Client,
+    Container,
+    Revoked(Ending),
 }
 
 /// Stays until sshd's process has ended; returns the exit code.
-pub(crate) fn keep(sshd: &Child, kept: Kept, log: &Syslog) -> i32 {
+pub(crate) fn keep(sshd: &Child, mut kept: Kept, log: &Syslog) -> i32 {
     let began = Instant::now();
     if let Err(e) = unprivileged() {
         log.line(Severity::Error, format_args!("connection={} error: giving up privileges: {e}", kept.id));
         end(sshd);
         return 1;
     }
-    let stopped = loop {
-        let mut polled = vec![PollFd::new(sshd.as_fd(), PollFlags::POLLIN)];
-        polled.extend(kept.container.as_ref().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)));
-        if relay::wait(&mut polled, PollTimeout::NONE).is_err() {
-            break false;
-        }
-        let mut ready = polled.iter().map(|one| relay::is_ready(one, PollFlags::POLLIN));
-        if ready.next() == Some(true) {
-            break false;
-        }
-        if ready.next() == Some(true) {
-            break true;
-        }
+    let over = stay(sshd, &mut kept);
+    if let Over::Revoked(ending) = &over {
+        log.line(
+            Severity::Warning,
+            format_args!(
+                "connection={} event=revoked target={} reason={} cause={:?}",
+                kept.id,
+                shown(&kept.target),
+                shown(&ending.reason),
+                shown(&ending.cause)
+            ),
+        );
+    }
+    let (why, words) = match over {
+        Over::Client => ("client", None),
+        Over::Container => ("container", Some(LAST_WORDS)),
+        // Nobody could say a word to a client that only forwards.
+        Over::Revoked(_) if !has_session(sshd) => ("revocation", Some(Duration::ZERO)),
+        Over::Revoked(_) => ("revocation", Some(LAST_WORDS)),
     };
-    if stopped && !process::poll_readable(sshd.as_fd(), LAST_WORDS).unwrap_or(false) {
+    if words.is_some_and(|limit| !process::poll_readable(sshd.as_fd(), limit).unwrap_or(false)) {
         end(sshd);
     }
-    let why = if stopped { "container" } else { "client" };
     log.line(
         Severity::Info,
         format_args!(
@@ -66,6 +82,34 @@ pub(crate) fn keep(sshd: &Child, kept: Kept, log: &Syslog) -> i32 {
     );
     drop(kept.registered);
     0
+}
+
+fn stay(sshd: &Child, kept: &mut Kept) -> Over {
+    loop {
+        // Where no container is waited for, sshd stands in its place.
+        let container = kept.container.as_ref().map_or(sshd.as_fd(), AsFd::as_fd);
+        let asked = [sshd.as_fd(), kept.watch.fd(), container];
+        let Ok(answers) = relay::wait_all(asked.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into()) else {
+            return Over::Client;
+        };
+        let ready = |n: usize| relay::is_in(&answers, n, PollFlags::POLLIN);
+        if ready(0) {
+            return Over::Client;
+        }
+        if ready(1)
+            && let Some(ending) = kept.watch.serve()
+        {
+            return Over::Revoked(ending);
+        }
+        if ready(2) {
+            return Over::Container;
+        }
+    }
+}
+
+/// Whether a session runs below sshd: below its user's process, that is.
+fn has_session(sshd: &Child) -> bool {
+    process::children_of(sshd.pid()).into_iter().any(|user| !process::children_of(user).is_empty())
 }
 
 /// Files of root's stay its own, for it must take its own out of the register.

@@ -19,6 +19,8 @@ use std::time::{Duration, SystemTime};
 use vestibule::config::{Config, Forwarding};
 use vestibule::exit::Exit;
 use vestibule::messages::{Refusal, shown};
+use vestibule::still::Case;
+use vestibule::watch::{Standing, Watch};
 use vestibule::{paths, visit};
 use vestibule_sys::entry::ExitCode;
 use vestibule_sys::namespaces;
@@ -195,7 +197,18 @@ fn begin(
             None
         }
     };
-    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, container })
+    let case = Case {
+        id: id.to_owned(),
+        target: who.target,
+        account: who.account.clone(),
+        key: who.fingerprint,
+        source: who.source,
+        client: visit::client_address(&question.client).map(str::to_owned),
+    };
+    // Once this process has given up its privileges it can't make one that is nobody.
+    let judge = Standing::start(&case, || process::become_user(uid, gid, &[gid]));
+    let watch = judge.and_then(|judge| Watch::new(case, Some(judge))).or_setup("watching for revocations")?;
+    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, container, watch })
 }
 
 /// Sends the container's network namespace, and the mounts in which names are looked up as it does.
