@@ -182,6 +182,12 @@ not_woken() {
     is 0 "$output"
 }
 
+@test "a program that hangs is ended also when the engine runs it" {
+    sleeper drowsy --exec engine --wake engine --wake-within 2 --ready-command /bin/sleep --ready-command 1001 -- vt-busybox
+    not_woken "'drowsy' was started but is not ready, after [2-5] s" alice+drowsy true
+    wait_for 5 fails docker exec drowsy pgrep -f 'sleep 1001'
+}
+
 @test "a container that stops again at once is said so, without waiting for the rest of the time" {
     sleeper brief --wake engine -- vt-busybox /bin/sh -c 'exit 7'
     TIMEOUT=10 not_woken "'brief' was started but does not run, after [0-4] s" alice+brief true

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -80,6 +80,17 @@ impl Proven {
             )));
         }
         Ok(Proven { pidfd, process, own, kinds, memberships })
+    }
+
+    /// The directory of the control group that an engine's `id` names; what is below it is the container's too.
+    pub(crate) fn group(&self, id: &str) -> Option<PathBuf> {
+        let hierarchies = Hierarchies::here().ok()?;
+        self.memberships.iter().find_map(|place| {
+            let parts: Vec<&str> = place.path.split('/').collect();
+            let last = parts.iter().position(|part| is_named_by(part, id))?;
+            let path = parts.get(..=last)?.join("/");
+            hierarchies.directory(&Membership { controllers: place.controllers.clone(), path })
+        })
     }
 
     /// A file of the container's: read below its root, regular files only, and no more than `limit` bytes. `None` when

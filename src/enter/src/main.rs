@@ -18,6 +18,8 @@ mod address;
 mod agent;
 mod agent_relay;
 mod args;
+mod attend;
+mod by_engine;
 mod confine;
 mod connection;
 mod container;

@@ -1,16 +1,16 @@
 //! The process that sshd waits for: it starts the worker, relays the terminal, and ends as the session ends.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use vestibule_sys::entry::ExitCode;
 
-use nix::poll::{PollFd, PollFlags};
 use vestibule::config::Config;
 use vestibule::exit::Exit;
 use vestibule::messages::{Line, Refusal, shown};
 use vestibule::paths;
-use vestibule::watch::{Ending, Watch};
 use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::process::{self, Child, Ended};
 use vestibule_sys::signals::{self, SignalFd};
@@ -19,12 +19,13 @@ use vestibule_sys::{fds, pass, pty};
 
 use crate::agent_relay::Relay;
 use crate::args::Session;
+use crate::attend::{self, Terminal, give_back};
 use crate::refused::{OrRefuse, Refused};
 use crate::register::{Entry, Registered};
+use crate::relay::Over;
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
-use crate::relay::{self, Over};
 use crate::waiting::{Look, Waiting};
-use crate::{revoked, sftp, sftp_refusal, wire, worker};
+use crate::{by_engine, revoked, sftp, sftp_refusal, wire, worker};
 
 /// From the fork to the first word of the session's process, less the time in which the target is started. An engine or a
 /// container that takes longer is hung.
@@ -35,18 +36,15 @@ enum Begun {
     /// The session's process runs in the container.
     Inside { child: Child, leader: Option<OwnedFd>, target: String, user: String },
     /// The worker relays for an engine.
-    ByEngine { target: String, user: String },
+    ByEngine { target: String, user: String, group: Group },
     /// It won't be.
     Refused { code: u8, line: Line, cause: String },
     /// The client went while its target was being started.
     Left { target: String },
 }
 
-/// The client's terminal while it is raw.
-struct Terminal {
-    master: OwnedFd,
-    modes: pty::Modes,
-}
+/// The control group of an engine's container, by which what runs in it can be ended; or why it is not known.
+type Group = Result<PathBuf, String>;
 
 /// What came of the agent's directory in the container.
 #[derive(Default)]
@@ -151,7 +149,7 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
             );
             return Ok(Ended::Signalled(SIGHUP));
         }
-        Begun::Inside { target, user, .. } | Begun::ByEngine { target, user } => (target, user),
+        Begun::Inside { target, user, .. } | Begun::ByEngine { target, user, .. } => (target, user),
     };
     let pid = if let Begun::Inside { child, .. } = &begun { child.pid() } else { worker.pid() };
     let _registered = register(session, target, user, pid, log);
@@ -162,25 +160,42 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
             let _ = worker.wait();
             let agent = nest.listener.take().zip(session.client.agent.clone());
             let agent = agent.map(|(listener, socket)| Relay::new(listener, socket));
-            let over = stay(child, terminal.as_ref(), watch.as_mut(), agent, &signals);
+            let over = attend::stay(child, terminal.as_ref(), watch.as_mut(), agent, &signals);
             give_back(terminal.as_ref());
             drop(terminal); // hangs up the container's side
             match over {
                 Ok(Over::Revoked(ending)) => {
                     let refused = revoked::note(session, target, &ending, log);
-                    end_session(child, revoked::GRACE_SECONDS).or_setup("waitid").and(Err(refused))
+                    let grace = attend::grace().min(revoked::GRACE);
+                    attend::end_session(child, grace).or_setup("waitid").and(Err(refused))
                 }
-                other => other.or_setup("poll").and_then(|over| ended(child, over, leader.as_ref(), target)),
+                other => other
+                    .or_setup("poll")
+                    .and_then(|over| attend::ended(child, over, leader.as_ref(), target)),
             }
         }
-        _ => match stay_with_relay(worker, watch.as_mut()) {
-            Ok(None) => worker.wait().or_setup("waitid"),
-            Ok(Some(ending)) => {
-                revoked::end_relay(worker);
-                Err(revoked::note(session, target, &ending, log))
+        Begun::ByEngine { group, .. } => {
+            let over = by_engine::attend(worker, socket, group, watch.as_mut(), &signals).or_setup("poll")?;
+            if let Some(why) = over.abandoned {
+                log.line(
+                    Severity::Warning,
+                    format_args!(
+                        "session={} event=abandoned target={} cause={:?}",
+                        session.id,
+                        shown(target),
+                        shown(&why)
+                    ),
+                );
             }
-            Err(e) => Err(e).or_setup("poll"),
-        },
+            if let Some((code, line, cause)) = over.refused {
+                refuse(session, log, code, &line, &cause);
+            }
+            match over.revoked {
+                Some(ending) => Err(revoked::note(session, target, &ending, log)),
+                None => Ok(over.ended),
+            }
+        }
+        _ => worker.wait().or_setup("waitid"),
     };
     let how = match &ended {
         Ok(Ended::Exited(status)) => format!("exit={status}"),
@@ -210,6 +225,7 @@ fn begin(
 ) -> Result<Begun, Refused> {
     let mut end = Instant::now() + ENTER_WITHIN;
     let (mut begun, mut place) = (None, None);
+    let mut group = Err("the worker did not say".to_owned());
     let mut waiting = Waiting::new(session.pty);
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -268,20 +284,25 @@ fn begin(
                     begun = Some(Begun::Inside { child, leader, target, user });
                 }
             }
-            "engine" => return Ok(Begun::ByEngine { target: text(1), user: text(2) }),
+            "group" => {
+                let path = fields.get(1).filter(|path| !path.is_empty());
+                group = path.map(|path| PathBuf::from(OsStr::from_bytes(path))).ok_or_else(|| text(2));
+            }
+            "engine" => return Ok(Begun::ByEngine { target: text(1), user: text(2), group }),
             "refused" => {
-                let code = fields.get(1).and_then(|f| f.first()).copied().unwrap_or(Exit::Setup.code());
-                begun = Some(Begun::Refused { code, line: Line::relayed(text(2)), cause: text(3) });
+                let (code, line, cause) = refused_of(&fields);
+                begun = Some(Begun::Refused { code, line, cause });
             }
             other => return Err(Refused::setup(format_args!("the worker said '{}'", shown(other)))),
         }
     }
 }
 
-fn give_back(terminal: Option<&Terminal>) {
-    if let Some(terminal) = terminal {
-        let _ = pty::restore(std::io::stdin().as_fd(), &terminal.modes);
-    }
+/// What stands behind the word `refused`: the exit code, the line for the user, the cause for the log.
+pub(crate) fn refused_of(fields: &[Vec<u8>]) -> (u8, Line, String) {
+    let text = |n: usize| fields.get(n).map(|f| String::from_utf8_lossy(f).into_owned()).unwrap_or_default();
+    let code = fields.get(1).and_then(|f| f.first()).copied().unwrap_or(Exit::Setup.code());
+    (code, Line::relayed(text(2)), text(3))
 }
 
 fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog) -> Option<Registered> {
@@ -311,117 +332,4 @@ fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog)
             None
         }
     }
-}
-
-/// Stays with the session's process until it or the client goes, or is to go.
-fn stay(
-    child: &Child,
-    terminal: Option<&Terminal>,
-    watch: Option<&mut Watch>,
-    mut agent: Option<Relay>,
-    signals: &SignalFd,
-) -> std::io::Result<Over> {
-    match terminal {
-        Some(terminal) => {
-            let (client, master) = (std::io::stdin(), terminal.master.as_fd());
-            relay::terminal(client.as_fd(), master, child, signals, watch, agent.as_mut())
-        }
-        None => without_terminal(child, signals, watch, agent.as_mut()),
-    }
-}
-
-/// Waits until the worker that relays for an engine ends, or is to end.
-fn stay_with_relay(worker: &Child, mut watch: Option<&mut Watch>) -> std::io::Result<Option<Ending>> {
-    loop {
-        let polled = vec![
-            PollFd::new(worker.as_fd(), PollFlags::POLLIN),
-            relay::watched(watch.as_deref(), worker.as_fd()),
-        ];
-        let answers = relay::wait_all(polled)?;
-        if relay::is_in(&answers, 0, PollFlags::POLLIN) {
-            return Ok(None);
-        }
-        if let Some(ending) = watch.as_deref_mut().and_then(Watch::serve) {
-            return Ok(Some(ending));
-        }
-    }
-}
-
-/// Brings the session to its end.
-fn ended(child: &Child, over: Over, leader: Option<&OwnedFd>, target: &str) -> Result<Ended, Refused> {
-    let ended = match over {
-        Over::Ended => child.wait(),
-        Over::HungUp | Over::Revoked(_) => end_session(child, u64::MAX),
-    };
-    let ended = ended.or_setup("waitid")?;
-    // The end of a pid namespace's first process kills all the others.
-    let stopped = ended == Ended::Signalled(SIGKILL)
-        && leader
-            .is_some_and(|l| process::poll_readable(l.as_fd(), Duration::from_millis(500)).unwrap_or(false));
-    if stopped {
-        return Err(Refused::new(Refusal::Stopped { target: target.to_owned() }, "its first process ended"));
-    }
-    Ok(ended)
-}
-
-/// With no terminal the session's process has the client's descriptors; what is left is to wait. Standard error is kept,
-/// to see the client go.
-fn without_terminal(
-    child: &Child,
-    signals: &SignalFd,
-    mut watch: Option<&mut Watch>,
-    mut agent: Option<&mut Relay>,
-) -> std::io::Result<Over> {
-    let null = fds::null()?;
-    for number in 0..2 {
-        fds::become_std(null.as_fd(), number)?;
-    }
-    let stderr = std::io::stderr();
-    loop {
-        let mut polled = vec![
-            PollFd::new(child.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stderr.as_fd(), PollFlags::empty()),
-            relay::watched(watch.as_deref(), child.as_fd()),
-        ];
-        polled.extend(agent.iter().flat_map(|agent| agent.interest()));
-        let answers = relay::wait_all(polled)?;
-        let ready = |n: usize, flags| relay::is_in(&answers, n, flags);
-        if ready(0, PollFlags::POLLIN) {
-            return Ok(Over::Ended);
-        }
-        let hung_up = ready(1, PollFlags::POLLIN)
-            && std::iter::from_fn(|| signals.next().ok().flatten()).any(|s| s == SIGHUP || s == SIGTERM);
-        if hung_up || ready(2, PollFlags::empty()) {
-            return Ok(Over::HungUp);
-        }
-        if ready(3, PollFlags::POLLIN)
-            && let Some(ending) = watch.as_deref_mut().and_then(Watch::serve)
-        {
-            return Ok(Over::Revoked(ending));
-        }
-        if let Some(agent) = agent.as_mut() {
-            agent.serve(answers.get(4..).unwrap_or_default());
-        }
-    }
-}
-
-/// Ends what the session started: SIGHUP now, SIGKILL after the grace time, or `most` seconds. What made itself a session of its own stays.
-///
-/// The session's process is reaped last: as long as it is not, the kernel gives the session's number to nobody else.
-fn end_session(child: &Child, most: u64) -> std::io::Result<Ended> {
-    let grace = Config::load_trusted(Path::new(paths::CONFIG)).map_or(10, |c| c.session.grace_seconds);
-    let end = Instant::now() + Duration::from_secs(grace.min(most));
-    // A look at every number there is would keep a processor busy.
-    let pause = Duration::from_millis(if process::hides_processes() { 1000 } else { 100 });
-    process::signal_session(child.pid(), SIGHUP);
-    while Instant::now() < end {
-        let others = process::of_session(child.pid()).iter().any(|pid| *pid != child.pid());
-        if !others && child.has_ended()? {
-            break;
-        }
-        std::thread::sleep(pause);
-    }
-    process::signal_session(child.pid(), SIGKILL);
-    child.wait()
 }

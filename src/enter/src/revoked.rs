@@ -12,7 +12,7 @@ use vestibule::still::Case;
 use vestibule::visit;
 use vestibule::watch::{Ending, Watch};
 use vestibule_sys::namespaces::pidfd_open;
-use vestibule_sys::process::{self, Child};
+use vestibule_sys::process;
 use vestibule_sys::procfs::ProcDir;
 use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{caps, fds};
@@ -22,7 +22,7 @@ use crate::refused::Refused;
 use crate::relay::libc_signal::SIGKILL;
 
 /// Between SIGHUP and SIGKILL; less when the configuration's `grace_seconds` is.
-pub(crate) const GRACE_SECONDS: u64 = 1;
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 /// For sshd to give the client the last words and the exit status, and for the client to hang up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// As many processes stand between a session and sshd's privileged one, at most.
@@ -115,12 +115,4 @@ fn above() -> Vec<OwnedFd> {
         }
     }
     above
-}
-
-/// Ends the process that relays for an engine.
-pub(crate) fn end_relay(worker: &Child) {
-    let _ = worker.signal(crate::relay::libc_signal::SIGTERM);
-    if !worker.wait_at_most(Duration::from_millis(300)).is_ok_and(|ended| ended.is_some()) {
-        let _ = worker.signal(SIGKILL);
-    }
 }

@@ -19,10 +19,12 @@ use vestibule_sys::{fds, pass, process, pty};
 use crate::agent::Nest;
 use crate::args::Session;
 use crate::container::Container;
+use crate::engine::ending::Hold;
 use crate::engine::{self, exec};
 use crate::environment::Made;
 use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
+use crate::relay::libc_signal::SIGHUP;
 use crate::session::{self, Program};
 use crate::sftp::{self, Sealed, Server};
 use crate::users::User;
@@ -87,13 +89,30 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
         (None, Way::DockerExec { engine, container, shell }) => {
             let control = engine::connect(&config, engine)?;
             let stream = engine::connect(&config, engine)?;
+            let hold = Hold::of(&config, engine, container, &control, &mut parser);
+            let (group, why) = match &hold {
+                Ok(hold) => (hold.group.as_os_str().as_bytes(), ""),
+                Err(why) => (&b""[..], why.as_str()),
+            };
+            tell(monitor.as_fd(), &[b"group", group, why.as_bytes()], None);
             process::become_user(uid, gid, &[gid]).or_setup("setresuid")?;
             process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
             drop(parser);
-            let request = exec::Request::of(session, &facts, container, shell)?;
+            let id = hold.ok().map(|hold| hold.id);
+            let request = exec::Request::of(session, &facts, container, id, shell)?;
             let running = exec::start(control, stream, &request, &facts.name)?;
             tell(monitor.as_fd(), &[b"engine", facts.name.as_bytes(), &facts.login_user], None);
-            return running.relay(session.pty);
+            return Ok(match running.relay(session.pty)? {
+                exec::Over::Ended(code) => code,
+                exec::Over::Stopped => {
+                    let refusal = Refusal::Stopped { target: facts.name.clone() };
+                    return Err(Refused::new(refusal, "the engine says that it does not run any more"));
+                }
+                exec::Over::Left { pid } => {
+                    tell(monitor.as_fd(), &[b"left", &pid.to_ne_bytes()], None);
+                    128 + SIGHUP
+                }
+            });
         }
         (None, _) => return Err(Refused::setup("a tcp target has no namespaces to enter")),
     };

@@ -340,9 +340,7 @@ pub fn ignore_sigpipe() {
 /// takes some tenths of a second: getsid(2) hides nothing.
 #[must_use]
 pub fn of_session(sid: i32) -> Vec<i32> {
-    let is_of = |pid: &i32| {
-        nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid))).is_ok_and(|s| s.as_raw() == sid)
-    };
+    let is_of = |pid: &i32| session_of(*pid) == Some(sid);
     if hides_processes() {
         let most = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
         let most = most.and_then(|text| text.trim().parse().ok()).unwrap_or(PID_MAX);
@@ -350,6 +348,12 @@ pub fn of_session(sid: i32) -> Vec<i32> {
     }
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(is_of).collect()
+}
+
+/// The session that a process is in: getsid(2). `None` when there is no such process.
+#[must_use]
+pub fn session_of(pid: i32) -> Option<i32> {
+    nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
 }
 
 /// `PID_MAX_LIMIT` of 64-bit machines (proc(5), `/proc/sys/kernel/pid_max`).
@@ -380,8 +384,7 @@ pub fn signal_session(sid: i32, signal: i32) -> bool {
     for pid in of_session(sid) {
         let Ok(pidfd) = crate::namespaces::pidfd_open(pid) else { continue };
         // The number may have been used again since the listing.
-        let still =
-            nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).is_ok_and(|s| s.as_raw() == sid);
+        let still = session_of(pid) == Some(sid);
         found |= still && signal_pidfd(pidfd.as_fd(), signal).is_ok();
     }
     found

@@ -6,6 +6,7 @@
 use std::io::{self, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use vestibule::messages::{Refusal, Why};
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::{fds, pty};
 
+use super::frames::Frames;
 use super::{http, inspect};
 use crate::args::Session;
 use crate::parser::Facts;
@@ -36,6 +38,9 @@ pub(crate) struct Request {
     user: String,
     #[serde(skip)]
     container: String,
+    /// Its id, where that is known already.
+    #[serde(skip)]
+    id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +54,8 @@ struct Created {
 struct State {
     #[serde(default)]
     running: bool,
+    #[serde(default)]
+    pid: i32,
     exit_code: Option<i32>,
 }
 
@@ -58,6 +65,7 @@ impl Request {
         session: &Session,
         facts: &Facts,
         container: &str,
+        id: Option<String>,
         shell: &str,
     ) -> Result<Self, Refused> {
         // The engine finds the user, and would take an account called `0` for root.
@@ -94,13 +102,26 @@ impl Request {
             env,
             user: text(&facts.login_user)?,
             container: container.to_owned(),
+            id,
         })
     }
+}
+
+/// How it is with an exec that is relayed no longer.
+pub(crate) enum Over {
+    /// It ended, with this status.
+    Ended(i32),
+    /// It was killed, and the container does not run any more.
+    Stopped,
+    /// The client has gone, and it runs on: a number by the engine's word.
+    Left { pid: i32 },
 }
 
 /// A started exec.
 pub(crate) struct Running {
     id: String,
+    /// The container's id.
+    container: String,
     control: BufReader<UnixStream>,
     stream: UnixStream,
     /// What came behind the answer's head.
@@ -116,12 +137,18 @@ pub(crate) fn start(
 ) -> Result<Running, Refused> {
     let mut control = BufReader::new(control);
     let hung = || Refusal::NotAnswering { target: target.to_owned() };
-    let named = super::container_path(&request.container, "json")?;
-    let (status, answer) = ask(&mut control, "GET", &named, b"").or_refuse(hung, "the engine")?;
-    let found = inspect::understand(request.container.as_bytes(), status, &answer).map_err(Refused::setup)?;
-    let gone =
-        || Refused::new(Refusal::Gone { target: target.to_owned() }, "the engine knows no such container");
-    let path = super::container_path(&found.ok_or_else(gone)?.id, "exec")?;
+    let id = match &request.id {
+        Some(id) => id.clone(),
+        None => {
+            let named = super::container_path(&request.container, "json")?;
+            let (status, answer) = ask(&mut control, "GET", &named, b"").or_refuse(hung, "the engine")?;
+            let found = inspect::understand(request.container.as_bytes(), status, &answer);
+            let cause = "the engine knows no such container";
+            let gone = || Refused::new(Refusal::Gone { target: target.to_owned() }, cause);
+            found.map_err(Refused::setup)?.ok_or_else(gone)?.id
+        }
+    };
+    let path = super::container_path(&id, "exec")?;
     let json = serde_json::to_vec(request).map_err(Refused::setup)?;
     let (status, answer) = ask(&mut control, "POST", &path, &json).or_refuse(hung, "the engine's exec")?;
     let cause = || format!("status {status}: {}", String::from_utf8_lossy(&answer));
@@ -157,7 +184,7 @@ pub(crate) fn start(
         return Err(Refused::new(refusal, cause));
     }
     let early = reader.buffer().to_vec();
-    Ok(Running { id: created.id, control, stream: reader.into_inner(), early })
+    Ok(Running { id: created.id, container: id, control, stream: reader.into_inner(), early })
 }
 
 fn ask(to: &mut BufReader<UnixStream>, method: &str, path: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
@@ -181,14 +208,14 @@ fn write_request(
 }
 
 impl Running {
-    /// Relays until the engine ends the stream, then asks how the process ended. Returns its exit code.
-    pub(crate) fn relay(mut self, tty: bool) -> Result<i32, Refused> {
+    /// Relays until the engine ends the stream, or the client goes; then asks how the process is.
+    pub(crate) fn relay(mut self, tty: bool) -> Result<Over, Refused> {
         let modes = if tty { pty::make_raw(io::stdin().as_fd()).ok() } else { None };
         let pumped = self.pump(tty);
         if let Some(modes) = &modes {
             let _ = pty::restore(io::stdin().as_fd(), modes);
         }
-        pumped.or_setup("the engine's stream")?;
+        let whole = pumped.or_setup("the engine's stream")?;
         let path = format!("/exec/{}/json", self.id);
         // The engine may close the stream a moment before it has noted the end.
         for _ in 0..100 {
@@ -196,14 +223,32 @@ impl Running {
             let state: State = serde_json::from_slice(&answer)
                 .map_err(|e| Refused::setup(format_args!("the engine's exec, status {status}: {e}")))?;
             match state.exit_code {
-                Some(code) if !state.running => return Ok(code),
-                _ => std::thread::sleep(std::time::Duration::from_millis(20)),
+                // As a shell counts: 128 and SIGKILL, which is also what the end of the container is.
+                Some(137) if !state.running && whole && self.has_stopped() => return Ok(Over::Stopped),
+                Some(code) if !state.running => return Ok(Over::Ended(code)),
+                _ if !whole && state.pid != 0 => return Ok(Over::Left { pid: state.pid }),
+                _ => std::thread::sleep(Duration::from_millis(20)),
             }
         }
         Err(Refused::setup("the engine does not say how the process ended"))
     }
 
-    fn pump(&mut self, tty: bool) -> io::Result<()> {
+    /// Whether the container does not run any more. Its end is noted a moment after that of what ran in it.
+    fn has_stopped(&mut self) -> bool {
+        let Ok(path) = super::container_path(&self.container, "json") else { return false };
+        for _ in 0..10 {
+            let Ok((status, answer)) = ask(&mut self.control, "GET", &path, b"") else { return false };
+            match inspect::understand(self.container.as_bytes(), status, &answer) {
+                Ok(Some(found)) if found.pid > 1 => std::thread::sleep(Duration::from_millis(50)),
+                Ok(_) => return true,
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Says whether the stream came to its end; `false` when the client has gone.
+    fn pump(&mut self, tty: bool) -> io::Result<bool> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let (stdin, stdout, stderr) = (stdin.as_fd(), stdout.as_fd(), stderr.as_fd());
         let signals = SignalFd::new(&[SIGHUP, SIGTERM, SIGWINCH])?;
@@ -225,23 +270,22 @@ impl Running {
             } else {
                 frames.take(&mut wire.buffer, &mut out.buffer, &mut err.buffer);
             }
-            if out.broken {
-                out.buffer.clear();
-            }
-            if err.broken {
-                err.buffer.clear();
+            // What writes on without a reader would have died of SIGPIPE, had it the client's descriptors.
+            if out.broken || err.broken {
+                return Ok(false);
             }
             if input.ended && input.buffer.is_empty() && !told_end {
                 told_end = true;
                 let _ = self.stream.shutdown(std::net::Shutdown::Write);
             }
             if wire.ended && !out.wants_output() && !err.wants_output() {
-                return Ok(());
+                return Ok(true);
             }
             let room = out.wants_input() && err.wants_input();
             let asked = |fd, flags| (!PollFlags::is_empty(&flags)).then_some(PollFd::new(fd, flags));
             let polls = [
                 Some(PollFd::new(signals.as_fd(), PollFlags::POLLIN)),
+                Some(PollFd::new(stderr, PollFlags::empty())),
                 asked(stdin, flags(input.wants_input(), false)),
                 asked(self.stream.as_fd(), flags(room && wire.wants_input(), input.wants_output())),
                 asked(stdout, flags(false, out.wants_output())),
@@ -250,11 +294,14 @@ impl Running {
             let mut polled: Vec<PollFd<'_>> = polls.into_iter().flatten().collect();
             wait(&mut polled, PollTimeout::NONE)?;
             let signalled = polled.first().is_some_and(|p| is_ready(p, PollFlags::POLLIN));
+            if polled.get(1).is_some_and(|p| is_ready(p, PollFlags::empty())) {
+                return Ok(false);
+            }
             if signalled {
                 while let Some(signal) = signals.next()? {
                     match signal {
                         SIGWINCH => self.resize(stdin),
-                        _ => return Ok(()),
+                        _ => return Ok(false),
                     }
                 }
             }
@@ -282,72 +329,5 @@ impl Running {
             let path = format!("/exec/{}/resize?h={}&w={}", self.id, size.ws_row, size.ws_col);
             let _ = ask(&mut self.control, "POST", &path, b"");
         }
-    }
-}
-
-/// The stream of an exec without a terminal: frames, each of a byte that names the stream, three zeroes, a length (big
-/// endian), and that many bytes.
-#[derive(Default)]
-struct Frames {
-    /// Bytes of the frame at hand that are still to come, and whether they are of standard error.
-    left: usize,
-    is_error: bool,
-}
-
-impl Frames {
-    /// Moves what has come to where it belongs; half a head stays in `wire`.
-    fn take(&mut self, wire: &mut Vec<u8>, out: &mut Vec<u8>, err: &mut Vec<u8>) {
-        let mut rest = wire.as_slice();
-        loop {
-            let (bytes, tail) = rest.split_at(self.left.min(rest.len()));
-            if self.is_error { &mut *err } else { &mut *out }.extend_from_slice(bytes);
-            self.left -= bytes.len();
-            rest = tail;
-            let Some(([stream, _, _, _, a, b, c, d], tail)) =
-                rest.split_first_chunk().filter(|_| self.left == 0)
-            else {
-                break;
-            };
-            self.left = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-            self.is_error = *stream == 2;
-            rest = tail;
-        }
-        let taken = wire.len() - rest.len();
-        wire.drain(..taken);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_told_apart_however_they_arrive() {
-        let all = [1, 0, 0, 0, 0, 0, 0, 2, b'o', b'k', 2, 0, 0, 0, 0, 0, 0, 1, b'e', 1, 0, 0, 0, 0, 0, 0, 0];
-        for cut in 0..=all.len() {
-            let (mut frames, mut wire, mut out, mut err) =
-                (Frames::default(), Vec::new(), Vec::new(), Vec::new());
-            for part in [&all[..cut], &all[cut..]] {
-                wire.extend_from_slice(part);
-                frames.take(&mut wire, &mut out, &mut err);
-            }
-            assert_eq!(
-                (wire.len(), out.as_slice(), err.as_slice()),
-                (0, b"ok".as_slice(), b"e".as_slice()),
-                "{cut}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_frame_larger_than_any_buffer_passes_through() {
-        let (mut frames, mut wire, mut out, mut err) =
-            (Frames::default(), vec![1, 0, 0, 0, 0, 1, 0, 0], vec![], vec![]);
-        for _ in 0..4 {
-            wire.extend([7; 1 << 14]);
-            frames.take(&mut wire, &mut out, &mut err);
-            assert!(wire.is_empty());
-        }
-        assert_eq!((out.len(), err.len(), frames.left), (1 << 16, 0, 0));
     }
 }

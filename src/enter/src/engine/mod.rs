@@ -3,7 +3,9 @@
 //! Whoever may talk to an engine is root there, so only the worker opens its socket, at a path that root wrote in the
 //! configuration. Unversioned paths are used: they mean the newest version that the engine has.
 
+pub(crate) mod ending;
 pub(crate) mod exec;
+mod frames;
 pub(crate) mod http;
 pub(crate) mod inspect;
 

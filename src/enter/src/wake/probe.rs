@@ -1,9 +1,11 @@
 //! Whether a container that runs is ready. Each question is asked by a child that can be ended: what is inside may never
 //! answer.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -20,8 +22,9 @@ use super::bounded;
 use super::waker::Going;
 use crate::args::Session;
 use crate::container::Proven;
+use crate::engine::ending;
 use crate::environment::Client;
-use crate::relay::libc_signal::SIGKILL;
+use crate::relay::libc_signal::{SIGHUP, SIGKILL};
 use crate::{wire, worker};
 
 /// For one question of a port or a file.
@@ -113,7 +116,7 @@ fn command(going: &Going<'_>, words: &[String]) -> Result<(), String> {
     let end = Instant::now() + going.question(RUN_WITHIN);
     let (mut inside, mut refused): (Option<Child>, _) = (None, None);
     let left = || end.saturating_duration_since(Instant::now());
-    let mut by_engine = false;
+    let (mut by_engine, mut group) = (false, PathBuf::new());
     while !left().is_zero() {
         if !process::poll_readable(ours.as_fd(), left()).unwrap_or(false) {
             continue;
@@ -128,7 +131,11 @@ fn command(going: &Going<'_>, words: &[String]) -> Result<(), String> {
             Some(b"refused") => {
                 refused = fields.get(3).map(|cause| String::from_utf8_lossy(cause).into_owned());
             }
-            Some(b"engine") => by_engine = true,
+            Some(b"group") => group = fields.get(1).map(|f| OsStr::from_bytes(f).into()).unwrap_or_default(),
+            Some(b"engine") => {
+                by_engine = true;
+                break; // nothing more comes before its end
+            }
             _ => {}
         }
     }
@@ -139,6 +146,9 @@ fn command(going: &Going<'_>, words: &[String]) -> Result<(), String> {
         if let Some(child) = &inside {
             process::signal_session(child.pid(), SIGKILL);
             let _ = child.wait_at_most(ANSWER_WITHIN);
+        }
+        if by_engine {
+            end_by_engine(&worker, ours.as_fd(), &group);
         }
         let _ = worker.signal(SIGKILL);
     }
@@ -151,5 +161,19 @@ fn command(going: &Going<'_>, words: &[String]) -> Result<(), String> {
         (None, Some(Ended::Exited(status))) => Err(format!("'{program}' exited with {status}")),
         (None, Some(Ended::Signalled(signal))) => Err(format!("'{program}' died of signal {signal}")),
         (None, None) => Err(format!("'{program}' did not end in time")),
+    }
+}
+
+/// Ends a program that an engine's exec runs: the worker says which process it is when it is told to leave.
+fn end_by_engine(worker: &Child, socket: BorrowedFd<'_>, group: &Path) {
+    let _ = worker.signal(SIGHUP);
+    while process::poll_readable(socket, ANSWER_WITHIN).unwrap_or(false) {
+        let Ok(Some((message, _))) = pass::receive(socket) else { return };
+        let fields = wire::receive(&message[..]).unwrap_or_default();
+        let [word, pid] = &fields[..] else { continue };
+        if let (b"left", Ok(pid)) = (word.as_slice(), pid.as_slice().try_into()) {
+            let _ = ending::end(group, i32::from_ne_bytes(pid), Duration::ZERO); // what can't be ended, can't
+            return;
+        }
     }
 }
