@@ -243,6 +243,36 @@ nests() { inside find /tmp /var/tmp /dev/shm /home/alice -maxdepth 1 -name 'ssh-
     inside rm -r "$dir" /tmp/elsewhere
 }
 
+@test "sshd of OpenSSH 10.1 finds a place for its socket in the home, and nobody else finds it" {
+    # What that sshd does as the account of all logins (misc-agent.c): mkdir ~/.ssh, mkdir ~/.ssh/agent, bind in there.
+    detached /run/box/logs/like-sshd.log setpriv --reuid vestibule --regid vestibule --clear-groups -- python3 -c '
+import os, pwd, socket, time
+home = pwd.getpwuid(os.getuid()).pw_dir
+for directory in (".ssh", ".ssh/agent"):
+    try:
+        os.mkdir(f"{home}/{directory}", 0o700)
+        raise SystemExit(f"{directory} was not there")
+    except FileExistsError:
+        pass
+os.umask(0o177)
+s = socket.socket(socket.AF_UNIX); s.bind(f"{home}/.ssh/agent/s.1234567890.sshd.1234567890"); s.listen(8)
+print("listening", flush=True)
+time.sleep(1000)'
+    local like_sshd=$! path=/usr/share/vestibule/empty/.ssh/agent/s.1234567890.sshd.1234567890
+    wait_for 5 grep -q listening /run/box/logs/like-sshd.log
+    run_ok as_user vestibule test -S "$path"
+    run_any as_user vestibule-keys ls /usr/share/vestibule/empty/.ssh/agent/
+    matches 'Permission denied' "$stderr"
+    run_any as_user nobody ls /run/vestibule/agents
+    matches 'Permission denied' "$stderr"
+    # And nothing else can come into being in the home.
+    run_any as_user vestibule touch /usr/share/vestibule/empty/.ssh/rc
+    matches 'Permission denied' "$stderr"
+    run_any as_user vestibule mv /usr/share/vestibule/empty/.ssh/agent /usr/share/vestibule/empty/.ssh/other
+    matches 'Permission denied' "$stderr"
+    kill "$like_sshd"
+}
+
 @test "a /tmp that leads elsewhere leads nobody out of the container" {
     docker_run bent vt-debian -v /proc:/hostproc:ro
     target bent --driver docker --container bent --user root --agent-forwarding

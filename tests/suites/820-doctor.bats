@@ -64,6 +64,26 @@ notes() {
     is 'no faults' "${lines[-1]}"
 }
 
+@test "a home of all login names that holds something, or has no place for agents' sockets" {
+    local home=/usr/share/vestibule/empty
+    touch $home/.profile
+    names "'$home/.profile' is in the home of all login names" "remove '$home/.profile'"
+    rm $home/.profile
+    touch $home/.ssh/rc
+    names "'$home/.ssh/rc' is in the home of all login names" "remove '$home/.ssh/rc'"
+    rm $home/.ssh/rc
+    rm $home/.ssh/agent
+    names "'$home/.ssh/agent' is no link" 'doctor --mend'
+    mended
+    ln -sfn /tmp $home/.ssh/agent
+    names "'$home/.ssh/agent' is no link" 'doctor --mend'
+    mended
+    is /run/vestibule/agents "$(readlink $home/.ssh/agent)"
+    rmdir /run/vestibule/agents
+    names "'/run/vestibule/agents' does not exist" 'doctor --mend'
+    mended
+}
+
 @test "a directory above keys-lookup that others can write, which sshd does not trust" {
     chmod o+w /usr/libexec
     names "'/usr/libexec' can be written by others than root" 'chmod go-w /usr/libexec'

@@ -18,9 +18,16 @@ pub const WRITTEN_DIR: &str = "/var/lib/vestibule-written";
 pub const SHARE_DIR: &str = "/usr/share/vestibule";
 /// The index of login names that the NSS module asks.
 pub const INDEX: &str = "/var/lib/vestibule/names.idx";
-/// The home of every login name: empty, and owned by root as every directory above it is: PAM modules and sshd read
+/// The home of every login name: empty but for [`HOME_SSH`], and owned by root as every directory above it is: PAM modules and sshd read
 /// files of a home, and the owner of a directory can put another one in its place.
 pub const EMPTY_HOME: &str = "/usr/share/vestibule/empty";
+/// Where sshd of OpenSSH 10.1 and later keeps the sockets that lead to clients' agents: `.ssh/agent` in the home. It is
+/// a link to [`AGENTS_DIR`], in directories of root's, so that nothing else can come into being in the home.
+pub const HOME_SSH: &str = "/usr/share/vestibule/empty/.ssh";
+/// See [`HOME_SSH`].
+pub const HOME_AGENTS: &str = "/usr/share/vestibule/empty/.ssh/agent";
+/// The sockets themselves, for the account of all login names alone.
+pub const AGENTS_DIR: &str = "/run/vestibule/agents";
 /// What lives only while the bastion runs.
 pub const RUN_DIR: &str = "/run/vestibule";
 /// One file for each session that lives.

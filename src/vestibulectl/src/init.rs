@@ -50,6 +50,7 @@ pub(crate) fn make(place: &Place) -> anyhow::Result<Vec<String>> {
     for directory in layout::directories(who) {
         directory.make_directory()?;
     }
+    layout::link_agents()?;
     let config = Path::new(paths::CONFIG);
     if config.symlink_metadata().is_err() && layout::write_root_file(config, TEMPLATE)? {
         done.push(format!("wrote '{}'", config.display()));

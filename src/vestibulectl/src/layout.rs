@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -59,11 +59,46 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::WRITTEN_DIR, 0o700, root),
         Place::new(paths::SHARE_DIR, 0o755, root),
         Place::new(paths::EMPTY_HOME, 0o755, root),
+        Place::new(paths::HOME_SSH, 0o755, root),
         Place::new(paths::RUN_DIR, 0o755, root),
         Place::new(paths::SESSIONS_DIR, 0o770, (0, who.session.gid)),
+        Place::new(paths::AGENTS_DIR, 0o700, (who.session.uid, who.session.gid)),
         Place::new(paths::CONNECTIONS_DIR, 0o700, root),
         Place::new(paths::WAKE_DIR, 0o700, root),
     ]
+}
+
+/// Makes the link by which sshd finds the place for agents' sockets, or puts it in the place of another one.
+pub(crate) fn link_agents() -> anyhow::Result<()> {
+    let (link, to) = (Path::new(paths::HOME_AGENTS), Path::new(paths::AGENTS_DIR));
+    if std::fs::read_link(link).is_ok_and(|found| found == to) {
+        return Ok(());
+    }
+    let about = || format!("can't make the link '{}'", link.display());
+    match link.symlink_metadata() {
+        Ok(found) if found.is_symlink() => std::fs::remove_file(link).with_context(about)?,
+        Ok(_) => bail!("'{}' is no link; remove it", link.display()),
+        Err(_) => {}
+    }
+    symlink(to, link).with_context(about)
+}
+
+/// What is wrong with the home of all login names, in which there must be nothing but the way to agents' sockets.
+pub(crate) fn home_fault() -> Option<(String, String)> {
+    let strangers = |directory: &str, known: &str| -> Option<String> {
+        let found = std::fs::read_dir(directory).ok()?.flatten().find(|e| e.file_name() != known)?;
+        Some(found.path().display().to_string())
+    };
+    if let Some(stranger) =
+        strangers(paths::EMPTY_HOME, ".ssh").or_else(|| strangers(paths::HOME_SSH, "agent"))
+    {
+        let what = format!("'{stranger}' is in the home of all login names, which must be empty");
+        return Some((what, format!("remove '{stranger}'")));
+    }
+    let links =
+        std::fs::read_link(paths::HOME_AGENTS).is_ok_and(|found| found == Path::new(paths::AGENTS_DIR));
+    let what = || format!("'{}' is no link to '{}'", paths::HOME_AGENTS, paths::AGENTS_DIR);
+    (!links).then(|| (what(), "run 'vestibulectl doctor --mend'".to_owned()))
 }
 
 /// The files of the store.

@@ -12,7 +12,6 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 use vestibule::config::Config;
 use vestibule::names::login::target_lookups;
-use vestibule::paths;
 use vestibule::store::{Age, SourceRow, Store, Writer};
 use vestibule::target::{Driver, TcpAddress};
 
@@ -67,6 +66,8 @@ impl Fault {
 }
 
 const MEND: &str = "run 'vestibulectl doctor --mend'";
+const HOME: &str =
+    "sshd and PAM modules read files of a home, and OpenSSH 10.1 and later keeps agents' sockets there";
 const PLACE: &str = "programs of vestibule can't read or write there, or somebody else can";
 
 /// What `doctor` is asked.
@@ -157,13 +158,7 @@ fn check(place: &Place, args: &DoctorArgs, faults: &mut Vec<Fault>) {
             for place in layout::directories(who).into_iter().chain(layout::store_files(who)) {
                 faults.extend(place.fault().map(|what| Fault::new(what, MEND).why(PLACE)));
             }
-            let empty = fs::read_dir(paths::EMPTY_HOME).is_ok_and(|mut entries| entries.next().is_none());
-            if !empty {
-                faults.push(Fault::new(
-                    format!("'{}' is not an empty directory", paths::EMPTY_HOME),
-                    "empty it",
-                ));
-            }
+            faults.extend(layout::home_fault().map(|(what, mend)| Fault::new(what, mend).why(HOME)));
             setup::programs(who, faults);
             host::safe_path(faults);
             host::mounts(faults);
