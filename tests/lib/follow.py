@@ -58,14 +58,19 @@ def blocks(lines):
 
 
 def part(lines, title):
-    """The lines below a heading."""
-    at = next((n for n, line in enumerate(lines) if line.lstrip("#").strip() == title and line.startswith("#")), None)
-    if at is None:
+    """The lines below a heading; the others are empty, so that numbers stay what they are."""
+    kept, level, in_block = [], 0, False
+    for line in lines:
+        in_block ^= line.startswith("```")
+        heading = None if in_block else re.match(r"^(#+) +(.*?) *$", line)
+        if heading and heading[2] == title:
+            level = len(heading[1])
+        elif heading and len(heading[1]) <= level:
+            level = 0
+        kept.append(line if level else "")
+    if not any(kept):
         raise Fault(f"no heading '{title}'")
-    level = len(lines[at]) - len(lines[at].lstrip("#"))
-    end = next((n for n in range(at + 1, len(lines)) if re.match(rf"^#{{1,{level}}} ", lines[n])), len(lines))
-    # Numbers of lines stay what they are.
-    return [""] * (at + 1) + lines[at + 1 : end]
+    return kept
 
 
 def environment(home):
