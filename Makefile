@@ -50,6 +50,7 @@ install:
 		sshd_config.d/20-vestibule-trigger.conf $(sharedir)/sshd_config.d/
 	install -m 0644 packaging/sysusers.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vestibule.conf
 	install -m 0644 packaging/tmpfiles.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vestibule.conf
+	install -D -m 0644 examples/sources.toml $(DESTDIR)$(PREFIX)/share/doc/vestibule/sources.toml
 	set -e; for page in $(wildcard man/*.[1-9]); do \
 		install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
 	done

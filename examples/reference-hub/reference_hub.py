@@ -4,6 +4,7 @@
     reference_hub.py put  STATE '{"account": {"name": "alice"}}' ...     adds or replaces rows ("-": lines of stdin)
     reference_hub.py gone STATE '{"account": {"name": "alice"}}' ...     takes rows away
     reference_hub.py serve STATE --listen 127.0.0.1:8090 --token-file FILE [--tls-cert FILE --tls-key FILE]
+                     [--start PROGRAM]    starts targets: POST /wake/NAME runs PROGRAM NAME
 
 The state is an SQLite file. Every change gets the next number of one sequence, and the row keeps the number of its last
 change: "what changed since N" is one indexed question. What is gone stays as a number with nothing behind it, so that
@@ -18,10 +19,12 @@ import hmac
 import json
 import sqlite3
 import ssl
+import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS rows(
@@ -162,10 +165,34 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def is_allowed(self):
+        given = self.headers.get("Authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {self.server.token}".encode())
+
+    def do_POST(self):
+        """A target is to be started. 202 until the program has ended: whoever wants to know asks again."""
+        hub = self.server
+        name = unquote(self.path.removeprefix("/wake/"))
+        if not self.is_allowed():
+            return self.answer(401, b"")
+        db = open_state(hub.state)
+        known = db.execute("SELECT 1 FROM rows WHERE kind = 1 AND id = ? AND NOT gone", (name,)).fetchone()
+        db.close()
+        if not self.path.startswith("/wake/") or not hub.start or not known:
+            return self.answer(404, b"")
+        with hub.lock:
+            program = hub.starting.get(name)
+            if program is None:
+                hub.starting[name] = subprocess.Popen([hub.start, name], stdin=subprocess.DEVNULL)
+                return self.answer(202, b"")
+            if program.poll() is None:
+                return self.answer(202, b"")
+            del hub.starting[name]
+        return self.answer(204 if program.returncode == 0 else 409, b"")
+
     def do_GET(self):
         hub = self.server
-        given = self.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {hub.token}".encode()):
+        if not self.is_allowed():
             return self.answer(401, b"")
         url = urlsplit(self.path)
         if url.path != hub.path:
@@ -240,6 +267,7 @@ def serve(args):
     host, _, port = args.listen.rpartition(":")
     server = Hub((host, int(port)), Handler)
     server.state, server.path = args.state, args.path
+    server.start, server.starting, server.lock = args.start, {}, threading.Lock()
     with open(args.token_file, encoding="ascii") as file:
         server.token = file.readline().strip()
     if args.tls_cert:
@@ -264,6 +292,7 @@ def main():
     command.add_argument("--token-file", required=True)
     command.add_argument("--tls-cert")
     command.add_argument("--tls-key")
+    command.add_argument("--start", metavar="PROGRAM")
     args = parser.parse_args()
     if args.command == "serve":
         serve(args)

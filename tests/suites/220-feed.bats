@@ -170,6 +170,32 @@ CONF
     run_ok refresh
 }
 
+@test "a target that does not run is started by the hub, where the configuration says how" {
+    printf '#!/bin/sh\nsleep 1; [ "$1" != never ] && exec docker start lab\n' >/usr/local/bin/start-it
+    chmod 755 /usr/local/bin/start-it
+    hub_serve 8095 --start /usr/local/bin/start-it
+    hub put "$(target lab | jq -c '.target.policy = {wake: "hub"}')" "$(target never | jq -c '.target.policy = {wake: "hub"}')"
+    sed -i 's,8090,8095,' "$SOURCES/feed.toml"
+    run_ok refresh
+    docker stop --time 0 lab
+    run_rc 212 ssh_as alice+lab true
+    expect_audit "source 'hub': it starts no targets"
+    echo 'wake_url = "http://127.0.0.2:8095/wake/{target}"' >>"$SOURCES/feed.toml"
+    run_rc 1 "$REFRESH" --wake lab
+    matches "wake_url: want .* the host of 'url'" "$stderr"
+    sed -i 's,127.0.0.2,127.0.0.1,' "$SOURCES/feed.toml"
+    run_ok ssh_as alice+lab hostname
+    is lab "$output"
+    expect_audit 'event=wake target=lab by=hub result=ready'
+    run_rc 1 "$REFRESH" --wake never
+    matches 'the hub refuses to start it \(409\)' "$stderr"
+    hub gone "$(target never)"
+    run_rc 1 "$REFRESH" --wake never
+    matches 'the hub has no such target' "$stderr"
+    hub put "$(target lab)"
+    run_ok refresh
+}
+
 now() { date +%s%N; }
 opens() { KEY=$1 ssh_as "$2" true 2>/dev/null; }
 

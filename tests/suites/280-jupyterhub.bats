@@ -228,6 +228,64 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     fails grep -r "$SECRET" /run/box/logs
 }
 
+@test "a server that is stopped is started by the hub when its user comes, and the session lands in it" {
+    server DELETE alice
+    source_is 'server.policy = { wake = "hub" }'
+    sed -i 's/^server = .*/server.user = "alice"/' "$SOURCES/hub.toml"
+    run_ok refresh
+    run_ok ssh_as alice hostname
+    is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-alice)" "$output"
+    expect_audit 'event=wake target=alice by=hub result=ready'
+    api GET /users/alice | jq -e '.servers[""].ready'
+}
+
+@test "one that is stopping is waited for, one that never ran is started too, and so is one with a name" {
+    api DELETE /users/alice/server
+    run_ok ssh_as alice hostname
+    KEY=carol run_ok ssh_as carol hostname
+    is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-carol)" "$output"
+    server DELETE carol my-lab
+    KEY=carol run_ok ssh_as carol+carol--my-2dlab true
+}
+
+@test "who may not enter a target does not start it" {
+    server DELETE alice
+    KEY=bob ssh_refused bob+alice true
+    sleep 1
+    is_stopped alice ''
+}
+
+@test "refresh-keys --wake tells what the hub tells, and names what is wrong" {
+    run_ok "$REFRESH" --wake alice
+    matches 'alice: pulling \\u\{1b\}\[31mthe image' "$stderr"
+    matches 'alice: Server ready at /user/alice/' "$stderr"
+    run_ok "$REFRESH" --wake alice
+    user_add broken
+    run_ok refresh
+    run_rc 1 "$REFRESH" --wake broken
+    matches 'wake: target .broken.: (the hub could not start it|the answer is 500)' "$stderr"
+    run_rc 1 "$REFRESH" --wake no-such
+    matches 'there is none of that name' "$stderr"
+    run_rc 1 "$REFRESH" --wake '../x'
+    matches_not "$SECRET" "$stderr"
+    limit vestibulectl target add mine --driver docker --container mine --user alice --wake hub
+    run_rc 1 "$REFRESH" --wake mine
+    matches 'the hub has no such server' "$stderr"
+    limit vestibulectl target rm mine
+}
+
+@test "a hub that is away, or lets nobody start servers, is a refusal with a reason, and nothing of the token" {
+    server DELETE alice
+    sed -i 's,secrets/hub,secrets/blind,' "$SOURCES/hub.toml"
+    echo blind-token-77aa01 >/etc/vestibule/secrets/blind
+    run_rc 212 ssh_as alice true
+    expect_audit "event=wake target=alice by=hub result=failed step=start .*the answer is 403"
+    sed -i 's,secrets/blind,secrets/hub,; s,:8081,:8082,' "$SOURCES/hub.toml"
+    TIMEOUT=40 run_rc 212 ssh_as alice true
+    expect_audit "event=wake target=alice by=hub result=failed step=start .*[Cc]onnection refused"
+    source_is
+}
+
 @test "what can't be meant is a fault of the configuration" {
     source_is 'others = true'
     run_rc 1 refresh
@@ -239,6 +297,7 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
 }
 
 @test "400 users come page by page" {
+    run_ok refresh
     seq 400 | jq -R . | jq -cs '{usernames: map("many" + .)}' >/run/box/many
     api POST /users @/run/box/many >/dev/null
     sed -i 's,^auth_state_keys.*,,' "$SOURCES/hub.toml"

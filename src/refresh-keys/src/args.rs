@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Stay, and refresh whenever a source has news
     #[arg(long, conflicts_with_all = ["target", "account", "dry_run", "accept_shrink", "full", "trigger", "json"])]
     pub(crate) follow: bool,
+    /// Has the hub that this target comes from start it
+    #[arg(long, value_name = "TARGET", conflicts_with_all = ["source", "target", "account", "dry_run", "accept_shrink", "full", "trigger", "follow", "json"])]
+    pub(crate) wake: Option<String>,
     /// One JSON object for each source on standard output
     #[arg(long)]
     pub(crate) json: bool,

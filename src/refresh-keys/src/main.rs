@@ -20,6 +20,7 @@ mod settings;
 mod sink;
 mod source;
 mod trigger;
+mod wake;
 
 use std::io::Write;
 use std::process::ExitCode;

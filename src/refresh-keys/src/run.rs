@@ -21,7 +21,7 @@ use crate::report::{self, Problems, Report};
 use crate::settings::{self, Source};
 use crate::sink::{Sink, canonical};
 use crate::source::{self, Answer, Ask, SourceFault};
-use crate::trigger;
+use crate::{trigger, wake};
 
 /// How long a run waits for another one of the same source.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,6 +54,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let directory = store.parent().unwrap_or(Path::new(".")).to_owned();
     let place = Place { index: file(paths::INDEX), directory, prefix: config.target_prefix.clone(), store };
     identity::become_owner_of(&place.directory)?;
+    if let Some(target) = &args.wake {
+        let most = Duration::from_secs(config.session.wake_seconds);
+        return wake::run(&place.store, &sources, target, most);
+    }
     if args.follow {
         return follow::run(args, place, sources);
     }
@@ -148,7 +152,15 @@ fn attempt(
     let cursor = known.and_then(|row: SourceRow| row.cursor).filter(|_| !args.full && *scope == Scope::All);
     let mut stage = Stage::create(&place.directory.join(format!("refresh-{}.stage", source.name)))?;
     let mut sink = Sink { stage: &mut stage, problems, progress, scope, allow: &source.common.allow };
-    let ask = Ask { scope, cursor: cursor.as_deref() };
+    let memory = place.directory.join(format!("refresh-{}.known", source.name));
+    let ask = Ask {
+        scope,
+        cursor: cursor.as_deref(),
+        full: args.full,
+        dry_run: args.dry_run,
+        store: &place.store,
+        memory: &memory,
+    };
     let answer = source::open(source)?.fetch(&ask, &mut sink).map_err(SourceFault::into_error)?;
     progress.step("storing");
     let staged = stage.finish()?;

@@ -57,6 +57,8 @@ pub(crate) enum Kind {
     Postgres(Box<network::Postgres>),
     /// JupyterHub's REST API.
     Jupyterhub(Box<jupyterhub::Jupyterhub>),
+    /// A file of keys for each account.
+    Url(network::Url),
 }
 
 /// `kind = "sqlite"`. Its keys stand here one by one: flattened, a misspelt one would be no fault, and its rows would go.
@@ -211,7 +213,7 @@ fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
     }
     let (common, own): (toml::Table, toml::Table) =
         table.clone().into_iter().partition(|(key, _)| COMMON.contains(&key.as_str()));
-    let common: Common = common.try_into()?;
+    let mut common: Common = common.try_into()?;
     if !(0.0..=1.0).contains(&common.max_shrink) {
         bail!("max_shrink: want a share, 0.0 to 1.0");
     }
@@ -222,13 +224,19 @@ fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
         bail!("every: want 1 to 86400 seconds");
     }
     let kind: Kind = own.try_into()?;
-    if let Kind::Jupyterhub(hub) = &kind {
-        // Its users name their servers, and so the targets that they are granted.
-        anyhow::ensure!(
-            !common.others,
-            "others: a source of this kind brings its own accounts and targets only"
-        );
-        hub.check()?;
+    match &kind {
+        Kind::Jupyterhub(hub) => {
+            // Its users name their servers, and so the targets that they are granted.
+            let own = "a source of this kind brings its own accounts and targets only";
+            anyhow::ensure!(!common.others, "others: {own}");
+            hub.check()?;
+        }
+        Kind::Url(url) => {
+            // It has keys alone, and asks about nobody else than it is told to.
+            common.others = true;
+            url.check()?;
+        }
+        _ => {}
     }
     Ok(Source { name: name.to_owned(), common, kind })
 }
@@ -290,6 +298,18 @@ mod tests {
         let first = driver(r#"{"driver":"namespace","leader":{"cgroup":"../system.slice"}}"#);
         assert!(allow("leaders = ['cgroup:*']").check(&first, "ada", None).is_err());
         assert!(some.check(&tcp, "ada", None).is_err());
+    }
+
+    #[test]
+    fn the_example_has_a_source_of_each_kind_and_no_fault() {
+        let example: toml::Table = toml::from_str(include_str!("../../../examples/sources.toml")).unwrap();
+        let mut kinds = std::collections::BTreeSet::new();
+        for (name, table) in example["source"].as_table().unwrap() {
+            let table = table.as_table().unwrap();
+            source(name, table).unwrap_or_else(|why| panic!("{name}: {why:#}"));
+            kinds.insert(table["kind"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(kinds.len(), 6, "{kinds:?}");
     }
 
     #[test]

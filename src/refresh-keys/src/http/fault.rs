@@ -1,5 +1,6 @@
 //! What can go wrong between a question and its answer, and whether it may pass.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,43 +83,44 @@ impl HttpFault {
         }
     }
 
-    pub(super) fn from_read(error: io::Error) -> HttpFault {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => HttpFault::Cut,
-            io::ErrorKind::TimedOut => HttpFault::TooSlow("its body".to_owned()),
-            _ => from_io(error),
+    /// Whether what was asked for can't have been begun.
+    pub(super) fn was_not_heard(&self) -> bool {
+        matches!(self, HttpFault::Connection(_) | HttpFault::Status { status: 429 | 503, .. })
+    }
+}
+
+impl From<reqwest::Error> for HttpFault {
+    /// Says the innermost cause, which has neither address nor token in it.
+    fn from(error: reqwest::Error) -> Self {
+        let gzip = error.is_decode();
+        if error.is_timeout() {
+            return HttpFault::TooSlow(
+                if error.is_connect() { "the connection" } else { "the answer" }.to_owned(),
+            );
         }
-    }
-}
-
-/// What an error of reading or writing holds inside.
-fn from_io(error: io::Error) -> HttpFault {
-    match error.downcast::<ureq::Error>() {
-        Ok(inner) => inner.into(),
-        Err(error) => match error.downcast::<rustls::Error>() {
-            Ok(inner) => HttpFault::Tls(inner.to_string()),
-            Err(error) => HttpFault::Connection(error.to_string()),
-        },
-    }
-}
-
-impl From<ureq::Error> for HttpFault {
-    fn from(error: ureq::Error) -> Self {
-        use ureq::Error;
-        match error {
-            Error::Timeout(which) => HttpFault::TooSlow(which.to_string()),
-            Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => HttpFault::Cut,
-            Error::Io(error) => from_io(error),
-            Error::HostNotFound => HttpFault::Connection("the host's name is not known".to_owned()),
-            Error::ConnectionFailed => HttpFault::Connection("no connection".to_owned()),
-            Error::Rustls(error) => HttpFault::Tls(error.to_string()),
-            Error::Tls(why) => HttpFault::Tls(why.to_owned()),
-            Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => HttpFault::Cut,
-            Error::Decompress(..) => HttpFault::Protocol("its gzip is damaged".to_owned()),
-            Error::BadUri(_) => HttpFault::Address("the address is not one"),
-            Error::Protocol(error) => HttpFault::Protocol(error.to_string()),
-            Error::LargeResponseHeader(..) => HttpFault::Protocol("its headers are too long".to_owned()),
-            other => HttpFault::Protocol(other.to_string()),
+        if error.is_builder() {
+            return HttpFault::Address("the address is not one");
+        }
+        let reached = !error.is_connect();
+        let error = error.without_url();
+        let mut cause: &(dyn Error + 'static) = &error;
+        loop {
+            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                return HttpFault::Tls(tls.to_string());
+            }
+            let io = cause.downcast_ref::<io::Error>();
+            if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) {
+                return HttpFault::Cut;
+            }
+            // An error that is made an `io::Error` is not its source.
+            let inner = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+            match inner.or_else(|| cause.source()) {
+                Some(inner) => cause = inner,
+                None if io.is_some() || !reached => return HttpFault::Connection(cause.to_string()),
+                None if gzip => return HttpFault::Protocol("its gzip is damaged".to_owned()),
+                None if error.is_request() => return HttpFault::Connection(cause.to_string()),
+                None => return HttpFault::Protocol(cause.to_string()),
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The HTTP client of the sources that ask a hub: small, blocking, and without trust in whoever answers.
+//! The HTTP client of the sources that ask a hub: without trust in whoever answers. Its callers wait for it; they are
+//! threads, and so is what is asynchronous in it.
 //!
 //! An answer is read whole, to a limit that counts what comes out of gzip, before a byte of it means anything; so a page
 //! that was cut, or came too slowly, is asked for again as a whole (`retry.rs`). A redirect is followed on the same host
@@ -10,12 +11,15 @@ mod origin;
 mod retry;
 mod trust;
 
-use std::io::Read;
+use std::future::Future;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ureq::http::{Response, StatusCode, header};
-use ureq::{Agent, Body, Proxy};
+use reqwest::{Method, Response, StatusCode, header};
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::timeout;
 
 pub(crate) use fault::HttpFault;
 use origin::Origin;
@@ -27,8 +31,8 @@ use crate::secret::Secret;
 
 /// Redirects that one question follows.
 const MAX_REDIRECTS: usize = 4;
-/// Bytes of all headers of an answer.
-const MAX_HEADERS: usize = 32 * 1024;
+/// Bytes of a line of a stream of events.
+const MAX_EVENT: usize = 64 * 1024;
 /// Bytes of a header that is kept: a cursor, an ETag, a link.
 const MAX_HEADER: usize = 1024;
 
@@ -55,12 +59,15 @@ pub(crate) struct Settings {
     pub(crate) max_body: usize,
 }
 
-/// A connection to one hub, kept alive between questions.
+/// Connections to one hub, kept alive between questions.
 #[derive(Debug)]
 pub(crate) struct Client {
-    agent: Agent,
+    inner: reqwest::Client,
+    runtime: Background,
     origin: Origin,
     settings: Settings,
+    /// The hub wants to be left alone until then, by all who ask.
+    quiet_until: Mutex<Option<Instant>>,
 }
 
 /// One question.
@@ -103,21 +110,20 @@ impl Client {
     /// An address that can't be asked, or certificates that can't be read.
     pub(crate) fn new(settings: Settings) -> Result<Client, HttpFault> {
         let origin = Origin::parse(&settings.url, settings.allow_http)?;
-        // Nobody between a program and its own machine.
-        let proxy = if origin.is_loopback() { None } else { Proxy::try_from_env() };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_response_header_size(MAX_HEADERS)
-            .tls_config(trust::tls(settings.ca_file.as_deref())?)
-            .proxy(proxy)
-            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(settings.connect))
-            .timeout_connect(Some(settings.connect))
-            .timeout_per_write(Some(settings.read))
-            .build();
-        Ok(Client { agent: Agent::new_with_config(config), origin, settings })
+        let runtime = Background::start()
+            .map_err(|error| HttpFault::Connection(format!("no thread for it: {error}")))?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config(settings.ca_file.as_deref())?)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(settings.connect)
+            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")));
+        if origin.is_loopback() {
+            // Nobody between a program and its own machine.
+            builder = builder.no_proxy();
+        }
+        let inner = builder.build()?;
+        Ok(Client { inner, runtime, origin, settings, quiet_until: Mutex::new(None) })
     }
 
     /// Whether `url` is on the host that this client asks; another gets neither question nor token.
@@ -130,29 +136,114 @@ impl Client {
     /// # Errors
     /// The last fault.
     pub(crate) fn get(&self, url: &str, question: Question<'_>) -> Result<Reply, HttpFault> {
+        let whole = self.settings.whole + question.wait.unwrap_or_default();
+        self.patiently(HttpFault::may_pass, || self.within(whole, self.once(url, question)))
+    }
+
+    /// Has the hub do something that does no harm if it is done twice, and returns the status: 2xx, or one that says that
+    /// it can't be.
+    ///
+    /// # Errors
+    /// The last fault.
+    pub(crate) fn post(&self, url: &str) -> Result<u16, HttpFault> {
+        self.patiently(HttpFault::was_not_heard, || {
+            self.within(self.settings.whole, async {
+                let response = self.send(Method::POST, url, Question::default()).await?;
+                match response.status().as_u16() {
+                    status @ (200..=299 | 400 | 404 | 409 | 410) => Ok(status),
+                    _ => Err(status_fault(&response)),
+                }
+            })
+        })
+    }
+
+    /// Hands the lines of an answer over as they come, until the hub, `take` or the time `end` ends it. Returns whether
+    /// there was such an answer.
+    ///
+    /// # Errors
+    /// The fault.
+    pub(crate) fn lines(
+        &self,
+        url: &str,
+        accept: &str,
+        end: Instant,
+        take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<bool, HttpFault> {
+        let question = Question { accept, ..Question::default() };
+        self.within(end.saturating_duration_since(Instant::now()), async {
+            let mut response = self.send(Method::GET, url, question).await?;
+            if response.status() != StatusCode::OK {
+                return match response.status().as_u16() {
+                    400 | 404 => Ok(false),
+                    _ => Err(status_fault(&response)),
+                };
+            }
+            let mut line = Vec::new();
+            while let Some(chunk) = silence(self.settings.read, response.chunk()).await? {
+                for byte in chunk {
+                    if byte != b'\n' {
+                        line.push(byte);
+                    } else if take(&line).is_break() {
+                        return Ok(true);
+                    } else {
+                        line.clear();
+                    }
+                    if line.len() > MAX_EVENT {
+                        return Err(HttpFault::TooBig { max: MAX_EVENT });
+                    }
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// Tries, and again while the fault is one that `passes`.
+    fn patiently<T>(
+        &self,
+        passes: fn(&HttpFault) -> bool,
+        once: impl Fn() -> Result<T, HttpFault>,
+    ) -> Result<T, HttpFault> {
         let mut tried = 0;
         loop {
-            let fault = match self.once(url, question) {
-                Ok(reply) => return Ok(reply),
+            let quiet = self.quiet_until.lock().map_or(None, |until| *until);
+            if let Some(left) = quiet.and_then(|until| until.checked_duration_since(Instant::now())) {
+                std::thread::sleep(left);
+            }
+            let fault = match once() {
+                Ok(done) => return Ok(done),
                 Err(fault) => fault,
             };
-            let Some(pause) = retry::pause(&fault, tried, self.settings.retries, chance()) else {
-                return Err(fault);
-            };
+            let retries = if passes(&fault) { self.settings.retries } else { 0 };
+            let Some(pause) = retry::pause(&fault, tried, retries, chance()) else { return Err(fault) };
             tracing::debug!(%fault, ?pause, "asking again");
-            std::thread::sleep(pause);
+            if let (Some(after), Ok(mut until)) = (fault.after(), self.quiet_until.lock()) {
+                *until = Some(Instant::now() + after.max(pause));
+            } else {
+                std::thread::sleep(pause);
+            }
             tried += 1;
         }
     }
 
-    fn once(&self, url: &str, question: Question<'_>) -> Result<Reply, HttpFault> {
-        let end = Instant::now() + self.settings.whole + question.wait.unwrap_or_default();
+    fn within<T>(
+        &self,
+        whole: Duration,
+        work: impl Future<Output = Result<T, HttpFault>>,
+    ) -> Result<T, HttpFault> {
+        self.runtime.handle.block_on(async {
+            timeout(whole, work)
+                .await
+                .unwrap_or_else(|_| Err(HttpFault::TooSlow("the whole of it".to_owned())))
+        })
+    }
+
+    async fn once(&self, url: &str, question: Question<'_>) -> Result<Reply, HttpFault> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(&at, question, end)?;
+            let response = self.send(Method::GET, &at, question).await?;
             let status = response.status();
             match status {
-                StatusCode::OK => return self.page(response).map(Reply::Page),
+                StatusCode::OK => return self.page(response).await.map(Reply::Page),
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => return Ok(Reply::Unchanged),
                 StatusCode::NOT_FOUND => return Ok(Reply::NotFound),
                 StatusCode::GONE => return Ok(Reply::Gone),
@@ -164,56 +255,93 @@ impl Client {
                     let to = text(&response, header::LOCATION).ok_or(HttpFault::Redirect)?;
                     at = self.origin.redirected(&to, self.settings.allow_http).ok_or(HttpFault::Redirect)?;
                 }
-                _ => {
-                    let after = text(&response, header::RETRY_AFTER).and_then(|value| retry::after(&value));
-                    return Err(HttpFault::Status { status: status.as_u16(), after });
-                }
+                _ => return Err(status_fault(&response)),
             }
         }
         Err(HttpFault::Redirect)
     }
 
-    fn send(&self, url: &str, question: Question<'_>, end: Instant) -> Result<Response<Body>, HttpFault> {
-        if !self.is_own(url) {
+    async fn send(&self, method: Method, url: &str, question: Question<'_>) -> Result<Response, HttpFault> {
+        // As it will be understood, whatever is in it.
+        let url = reqwest::Url::parse(url).map_err(|_| HttpFault::Address("the address is not one"))?;
+        if !self.is_own(url.as_str()) {
             return Err(HttpFault::Redirect);
         }
-        let left = end.saturating_duration_since(Instant::now());
-        // ureq takes a limit of nothing for none.
-        let left = left.max(Duration::from_millis(1));
-        let mut request = self.agent.get(url).header(header::ACCEPT, question.accept);
+        let mut request = self.inner.request(method, url);
+        if !question.accept.is_empty() {
+            request = request.header(header::ACCEPT, question.accept);
+        }
         if let Some(etag) = question.etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
         if let Some((word, token)) = &self.settings.token {
-            request = request.header(header::AUTHORIZATION, format!("{word} {}", token.expose()));
+            let mut value = header::HeaderValue::try_from(format!("{word} {}", token.expose()))
+                .map_err(|_| HttpFault::Address("the token has bytes that no header has"))?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
         }
-        let silence = self.settings.read + question.wait.unwrap_or_default();
-        let request = request.config().timeout_global(Some(left)).timeout_per_read(Some(silence)).build();
-        request.call().map_err(HttpFault::from)
+        silence(self.settings.read + question.wait.unwrap_or_default(), request.send()).await
     }
 
-    fn page(&self, response: Response<Body>) -> Result<Page, HttpFault> {
+    async fn page(&self, mut response: Response) -> Result<Page, HttpFault> {
         let max = self.settings.max_body;
         let etag = text(&response, header::ETAG);
         let media_type = text(&response, header::CONTENT_TYPE).unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        // Of one that was packed by gzip this header is gone.
         let coding = text(&response, header::CONTENT_ENCODING);
-        if !matches!(coding.as_deref().map(str::trim), None | Some("" | "gzip" | "identity")) {
+        if !matches!(coding.as_deref().map(str::trim), None | Some("" | "identity")) {
             return Err(HttpFault::Coding);
         }
-        let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         let mut body = Vec::new();
-        let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-        reader.take(limit).read_to_end(&mut body).map_err(HttpFault::from_read)?;
-        if body.len() > max {
-            return Err(HttpFault::TooBig { max });
+        while let Some(chunk) = silence(self.settings.read, response.chunk()).await? {
+            if chunk.len() > max.saturating_sub(body.len()) {
+                return Err(HttpFault::TooBig { max });
+            }
+            body.extend_from_slice(&chunk);
         }
         Ok(Page { body, etag, media_type })
     }
 }
 
+/// The thread that does the work. Whoever asks is a thread of its own, and waits.
+#[derive(Debug)]
+struct Background {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Background {
+    fn start() -> std::io::Result<Background> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Background { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Background {
+    /// A name server that does not answer is not waited for.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A step that must bring something in time.
+async fn silence<T>(most: Duration, step: impl Future<Output = reqwest::Result<T>>) -> Result<T, HttpFault> {
+    match timeout(most, step).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(HttpFault::TooSlow("nothing comes".to_owned())),
+    }
+}
+
+fn status_fault(response: &Response) -> HttpFault {
+    let after = text(response, header::RETRY_AFTER).and_then(|value| retry::after(&value));
+    HttpFault::Status { status: response.status().as_u16(), after }
+}
+
 /// A header of one printable line and a usable size.
-fn text(response: &Response<Body>, name: header::HeaderName) -> Option<String> {
+fn text(response: &Response, name: header::HeaderName) -> Option<String> {
     let value = response.headers().get(name)?.to_str().ok()?;
     (value.len() <= MAX_HEADER).then(|| value.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ureq::http::Uri;
+use http::Uri;
 
 use super::HttpFault;
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::HttpFault;
 
@@ -27,17 +26,7 @@ pub(crate) fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static
     Ok(certificates)
 }
 
-/// For ureq.
-pub(super) fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, HttpFault> {
-    let roots = roots(ca_file)?;
-    let roots: RootCerts = roots.iter().map(|cert| Certificate::from_der(cert).to_owned()).into();
-    Ok(TlsConfig::builder()
-        .root_certs(roots)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build())
-}
-
-/// For whatever else speaks TLS.
+/// For whatever speaks TLS.
 ///
 /// # Errors
 /// As [`roots`].

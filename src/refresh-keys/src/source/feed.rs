@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use vestibule::store::Scope;
 
-use super::{Answer, Ask, News, Source, SourceFault};
+use super::{Answer, Ask, News, Source, SourceFault, Wakes};
 use crate::http::{Client, Page, Question, Reply, percent_encoded};
 use crate::rows::Row;
 use crate::secret::Secret;
@@ -28,6 +28,8 @@ const MAX_TOKEN: usize = 1024;
 const LONG_POLL: Duration = Duration::from_secs(50);
 /// Between two questions to a hub that does not hold back its answers.
 const SHORT_POLL: Duration = Duration::from_secs(10);
+/// Between two questions whether a target was started.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
 const MEDIA_TYPE: &str = "application/x-ndjson";
 
 /// A hub that speaks it.
@@ -35,6 +37,7 @@ const MEDIA_TYPE: &str = "application/x-ndjson";
 pub(crate) struct Feed {
     client: Client,
     url: String,
+    wake_url: Option<String>,
 }
 
 /// What this source remembers: the hub's cursor, and the ETag of a whole answer.
@@ -87,7 +90,13 @@ impl Feed {
             retries: 3,
             max_body: MAX_PAGE,
         })?;
-        Ok(Feed { client, url })
+        if let Some(wake) = &settings.wake_url
+            && !(wake.contains("{target}") && client.is_own(&wake.replace("{target}", "x")))
+        {
+            let why = "wake_url: want '{target}' in it, and the host of 'url'";
+            return Err(SourceFault::Source(why.to_owned()));
+        }
+        Ok(Feed { client, url, wake_url: settings.wake_url.clone() })
     }
 
     fn address(&self, query: &[(&str, &str)]) -> String {
@@ -214,6 +223,31 @@ impl News for Feed {
                 Reply::Unchanged => {}
                 _ => return Ok(vec![Scope::All]),
             }
+        }
+    }
+}
+
+impl Wakes for Feed {
+    fn wake(
+        &self,
+        target: &str,
+        _: &[String],
+        end: Instant,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), SourceFault> {
+        let fault = |why: String| Err(SourceFault::Source(why));
+        let url = self.wake_url.as_deref().unwrap_or_default().replace("{target}", &percent_encoded(target));
+        loop {
+            match self.client.post(&url)? {
+                202 => say("the hub starts it"),
+                200..=299 => return Ok(()),
+                404 | 410 => return fault("the hub has no such target".to_owned()),
+                status => return fault(format!("the hub refuses to start it ({status})")),
+            }
+            if Instant::now() + WAKE_EVERY > end {
+                return fault("it was not started in time".to_owned());
+            }
+            std::thread::sleep(WAKE_EVERY);
         }
     }
 }

@@ -7,8 +7,10 @@ mod parallel;
 mod postgres;
 mod sqlite;
 mod tabular;
+mod url;
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use vestibule::store::{Scope, StoreError};
 
@@ -25,6 +27,14 @@ pub(crate) struct Ask<'a> {
     pub(crate) scope: &'a Scope,
     /// What it gave with its last whole answer, to be asked for changes only; never with a scope.
     pub(crate) cursor: Option<&'a str>,
+    /// Whether everything is to be asked for, whatever is known.
+    pub(crate) full: bool,
+    /// Whether nothing is to be changed.
+    pub(crate) dry_run: bool,
+    /// The store, for sources that ask about what others brought.
+    pub(crate) store: &'a Path,
+    /// A file of the source's own, for what it wants to know the next time.
+    pub(crate) memory: &'a Path,
 }
 
 /// How it answered.
@@ -84,7 +94,44 @@ pub(crate) fn open(source: &settings::Source) -> anyhow::Result<Box<dyn Source +
         Kind::Feed(settings) => Box::new(feed::Feed::new(settings)?),
         Kind::Postgres(settings) => Box::new(postgres::Postgres::new(settings)?),
         Kind::Jupyterhub(settings) => Box::new(jupyterhub::Jupyterhub::new(settings)?),
+        Kind::Url(settings) => Box::new(url::Url::new(settings, &source.name)?),
     })
+}
+
+/// Starts targets.
+pub(crate) trait Wakes {
+    /// Starts `target`, which `accounts` are granted, and waits until it is ready. What happens meanwhile is told to `say`.
+    ///
+    /// # Errors
+    /// It does not run.
+    fn wake(
+        &self,
+        target: &str,
+        accounts: &[String],
+        end: Instant,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), SourceFault>;
+}
+
+/// A source as a hub that starts targets; nothing if it is none.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn wakes(source: &settings::Source) -> anyhow::Result<Option<Box<dyn Wakes + '_>>> {
+    Ok(match &source.kind {
+        Kind::Jupyterhub(settings) => Some(Box::new(jupyterhub::Jupyterhub::new(settings)?)),
+        Kind::Feed(settings) if settings.wake_url.is_some() => Some(Box::new(feed::Feed::new(settings)?)),
+        _ => None,
+    })
+}
+
+/// Whether a source starts targets.
+pub(crate) fn can_wake(source: &settings::Source) -> bool {
+    match &source.kind {
+        Kind::Jupyterhub(_) => true,
+        Kind::Feed(settings) => settings.wake_url.is_some(),
+        _ => false,
+    }
 }
 
 /// Hears of news.

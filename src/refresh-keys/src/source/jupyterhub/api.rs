@@ -49,7 +49,12 @@ pub(super) struct User {
 
 /// A server of a user.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Server {}
+pub(super) struct Server {
+    #[serde(default)]
+    pub(super) ready: bool,
+    #[serde(default)]
+    pub(super) pending: Option<String>,
+}
 
 fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D::Error> {
     Option::deserialize(value).map(Some)

@@ -7,6 +7,7 @@
 mod api;
 mod grants;
 mod names;
+mod wake;
 
 use std::collections::HashSet;
 use std::time::Duration;

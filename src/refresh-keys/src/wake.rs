@@ -1,0 +1,74 @@
+//! `--wake TARGET`: has the hub that a target comes from start it. `enter` asks for it when somebody comes to a target that
+//! does not run and whose policy says `hub`.
+//!
+//! Which hub is asked, and by which address and token, stands in root's configuration; the store says only whose the
+//! target is. What the hub tells meanwhile goes to standard error, and so does why it could not.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use vestibule::store::Store;
+use vestibule_names::login::TargetName;
+
+use crate::settings::Source;
+use crate::source;
+
+/// Has it started, and waits until the hub says that it is, for `most` at most.
+///
+/// # Errors
+/// Why it does not run.
+pub(crate) fn run(store: &Path, sources: &[Source], name: &str, most: Duration) -> anyhow::Result<ExitCode> {
+    let end = Instant::now() + most;
+    let name =
+        TargetName::try_from(name).with_context(|| format!("wake: target '{}'", name.escape_debug()))?;
+    let what = || format!("wake: target '{name}'");
+    let (target, owner, accounts) = known(store, &name).with_context(what)?;
+    let source = match sources.iter().find(|source| source.name == owner) {
+        Some(source) => source,
+        // One that the administrator added: there is no doubt whom to ask when one hub can start targets.
+        None if owner == "local" => {
+            let mut able = sources.iter().filter(|source| source::can_wake(source));
+            match (able.next(), able.next()) {
+                (Some(only), None) => only,
+                _ => bail!(
+                    "wake: target '{name}': it is the administrator's, and not one source can start targets"
+                ),
+            }
+        }
+        None => bail!("wake: target '{name}': its source '{owner}' is not in the configuration"),
+    };
+    let hub = source::wakes(source)
+        .and_then(|hub| hub.context("it starts no targets"))
+        .with_context(|| format!("wake: source '{}'", source.name))?;
+    let mut say = |line: &str| {
+        let _ = writeln!(std::io::stderr(), "{target}: {line}");
+    };
+    hub.wake(&target, &accounts, end, &mut say)
+        .map_err(source::SourceFault::into_error)
+        .with_context(what)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The target's own name, its source, and the accounts that this source grants it.
+fn known(store: &Path, name: &TargetName) -> anyhow::Result<(String, String, Vec<String>)> {
+    let store = Store::open_read(store)?;
+    let Some(target) = store.target_named(name.as_str(), None)? else { bail!("there is none of that name") };
+    let mut source = None;
+    store.targets(Some(target.id), |row| {
+        source = row.ok().map(|row| row.source);
+        ControlFlow::Break(())
+    })?;
+    let source = source.context("it can't be read")?;
+    let mut accounts = Vec::new();
+    store.grants(None, Some(target.id), |grant| {
+        if grant.source == source {
+            accounts.push(grant.account);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok((target.name.as_str().to_owned(), source, accounts))
+}
