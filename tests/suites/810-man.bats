@@ -36,9 +36,11 @@ all_commands() {
     local group command groups
     groups=$(commands_in "$(limit vestibulectl --help)")
     for group in $groups; do
-        local inner
-        inner=$(commands_in "$(limit vestibulectl "$group" --help)")
-        [[ -n $inner ]] || echo "$group"
+        local help inner
+        help=$(limit vestibulectl "$group" --help)
+        inner=$(commands_in "$help")
+        # One that has commands may be one itself, too.
+        [[ -n $inner ]] && ! grep -q -x -E "(Usage:| +) vestibulectl $group( \[OPTIONS\])?" <<<"$help" || echo "$group"
         for command in $inner; do echo "$group $command"; done
     done
 }
