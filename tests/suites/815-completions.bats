@@ -80,8 +80,10 @@ shell() {
 }
 
 @test "a name that can't be one is not put on a command line" {
-    cp /var/lib/vestibule/store.db* /root/
-    sqlite3 /root/store.db "UPDATE accounts SET name = 'ze; rm' WHERE name = 'zebedee'"
+    local name
+    run_ok vestibulectl --store /root/store.db init
+    for name in zebedee zoe; do run_ok vestibulectl --store /root/store.db account add "$name"; done
+    run_ok sqlite3 /root/store.db "UPDATE accounts SET name = 'ze; rm' WHERE name = 'zebedee'"
     VESTIBULECTL_COMPLETE=5 run_ok vestibulectl -- vestibulectl --store /root/store.db account show ''
     is $'zoe\t' "$output"
 }
