@@ -14,6 +14,11 @@ PAMDIR     ?= $(LIBDIR)/security
 # Where zsh looks for completions of packages: Debian's has a place of its own.
 ZSHDIR     ?= $(PREFIX)/share/zsh/$(if $(MULTIARCH),vendor-completions,site-functions)
 
+# Where AppArmor's profiles and SELinux's module go; not installed when empty. A host without the one or the other has no use
+# for them: the Debian package says /etc/apparmor.d, the RPM $(PREFIX)/share/selinux/packages/vestibule.
+APPARMORDIR ?=
+SELINUXDIR  ?=
+
 # Not asked of rustc, which root may not have on its path when it installs.
 HOST       ?= $(shell uname -m)-unknown-linux-gnu
 
@@ -61,6 +66,14 @@ install:
 		install -d $(DESTDIR)$(PREFIX)/lib/systemd/system && \
 		install -m 0644 packaging/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/; \
 	fi
+ifneq ($(APPARMORDIR),)
+	install -d $(DESTDIR)$(APPARMORDIR)
+	install -m 0644 packaging/apparmor/* $(DESTDIR)$(APPARMORDIR)/
+endif
+ifneq ($(SELINUXDIR),)
+	install -d $(DESTDIR)$(SELINUXDIR)
+	install -m 0644 packaging/selinux/* $(DESTDIR)$(SELINUXDIR)/
+endif
 ifeq ($(STAGE_OWNERS),1)
 	getent group vestibule >/dev/null || groupadd --system vestibule
 	chown root:vestibule $(libexecdir)/keys-lookup $(libexecdir)/enter

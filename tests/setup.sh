@@ -45,6 +45,7 @@ needed='
     /usr/lib/python3/dist-packages/asyncssh python3-asyncssh
     rpmbuild rpm
     lintian lintian
+    apparmor_parser apparmor
     rpmlint rpmlint
     /usr/share/bash-completion/bash_completion bash-completion
     zsh zsh

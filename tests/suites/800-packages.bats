@@ -88,6 +88,9 @@ enters_lab() {
     local deb rpm
     deb=$(for file in /run/box/packages/old/*.deb; do dpkg-deb --fsys-tarfile "$file" | tar -t; done | sed 's/^\.//' | grep -v -e '/$' -e /usr/share/doc/ -e lintian | sort)
     rpm=$(for file in /run/box/packages/old/*.rpm; do rpm -qp -l "$file"; done | grep -v -e /usr/share/doc/ -e /usr/share/licenses/ | sort)
+    # Each of the two houses has a policy of its own.
+    deb=$(grep -v '^/etc/apparmor.d/' <<<"$deb")
+    rpm=$(grep -v '^/usr/share/selinux/packages/vestibule' <<<"$rpm")
     deb=$(echo "$deb" | sed 's,/usr/lib/[a-z0-9_]*-linux-gnu/,/usr/lib64/,; s,/zsh/vendor-completions/,/zsh/site-functions/,' | sort)
     # The RPM's list has directories too.
     is '' "$(comm -23 <(echo "$deb") <(echo "$rpm"))"
@@ -103,6 +106,12 @@ enters_lab() {
     sshd_works
     run_ok in_machine stat -c '%a %U:%G' /usr/libexec/vestibule/enter
     is '4750 root:vestibule' "$output"
+}
+
+@test "profiles for AppArmor are there for the administrator to change, and refuse nothing" {
+    run_ok in_machine dpkg-query -W -f '${Conffiles}' vestibule
+    is 3 "$(grep -c /etc/apparmor.d/usr.libexec.vestibule. <<<"$output")"
+    is '' "$(in_machine sh -c 'grep -L complain /etc/apparmor.d/usr.libexec.vestibule.*')"
 }
 
 @test "five commands, as README has them, and ssh lab@bastion is in the container" {

@@ -42,7 +42,7 @@ pub(super) fn look(faults: &mut Vec<Fault>) {
                 bounded(last.line)
             );
             faults.push(
-                Fault::new(what, "see 'ausearch -m AVC -ts recent' and allow what is refused")
+                Fault::new(what, "see 'ausearch -m AVC -ts recent' and allow what is refused; vestibule(7), \"SELinux and AppArmor\"")
                     .why("the policy of SELinux or AppArmor keeps a login from something that it needs"),
             );
         }
@@ -53,9 +53,12 @@ pub(super) fn look(faults: &mut Vec<Fault>) {
                 bounded(last.line)
             );
             faults.push(
-                Fault::new(what, "allow them before the policy is put in force")
-                    .why("nothing was refused: the domain is permissive, or the profile complains")
-                    .noted(),
+                Fault::new(
+                    what,
+                    "allow them before the policy is put in force; vestibule(7), \"SELinux and AppArmor\"",
+                )
+                .why("nothing was refused: the domain is permissive, or the profile complains")
+                .noted(),
             );
         }
     }
