@@ -43,6 +43,9 @@ needed='
     sshfs sshfs
     socat socat
     /usr/lib/python3/dist-packages/asyncssh python3-asyncssh
+    Xvfb xvfb
+    xauth xauth
+    xdpyinfo x11-utils
     rpmbuild rpm
     lintian lintian
     apparmor_parser apparmor

@@ -44,6 +44,9 @@ pub struct Decision {
     /// Whether the session may ask the client's agent.
     #[serde(default)]
     pub agent: bool,
+    /// Whether the session may use the client's X display.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub x11: bool,
     /// How the target is entered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
@@ -68,6 +71,7 @@ impl Decision {
             command: None,
             pty: false,
             agent: false,
+            x11: false,
             driver: None,
             user: None,
         }
@@ -104,6 +108,7 @@ impl Decision {
                     command: line.command.as_deref().map(Base64::encode_string),
                     pty: line.pty,
                     agent: line.agent,
+                    x11: line.x11,
                     driver: Some(granted.target.driver.clone()),
                     user,
                 }

@@ -25,5 +25,6 @@ pub mod target;
 pub mod tenant_file;
 pub mod visit;
 pub mod watch;
+pub mod xauthority;
 
 pub use vestibule_names as names;

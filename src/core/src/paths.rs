@@ -36,6 +36,8 @@ pub const SESSIONS_DIR: &str = "/run/vestibule/sessions";
 pub const CONNECTIONS_DIR: &str = "/run/vestibule/connections";
 /// The PAM stack of sshd.
 pub const PAM_STACK: &str = "/etc/pam.d/sshd";
+/// A directory for each connection that may use the client's X display, in which xauth(1) leaves its cookie.
+pub const X11_DIR: &str = "/run/vestibule/x11";
 /// One file for each target that is being woken; root's alone.
 pub const WAKE_DIR: &str = "/run/vestibule/wake";
 /// The AuthorizedKeysCommand.

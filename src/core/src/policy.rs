@@ -15,6 +15,8 @@ pub struct Grant {
     pub pty: bool,
     /// The client's agent.
     pub agent: bool,
+    /// The client's X display.
+    pub x11: bool,
     /// Whether a `command=` can be run; where it can't, a key that has one opens nothing.
     pub command: bool,
     /// Where the client's connections may go.
@@ -77,6 +79,8 @@ pub struct Narrowed {
     pub pty: bool,
     /// Whether the session may ask the client's agent.
     pub agent: bool,
+    /// Whether the session may use the client's X display.
+    pub x11: bool,
 }
 
 /// Why a line opens nothing.
@@ -100,7 +104,7 @@ const NOWHERE: &str = "none.invalid:1";
 
 /// Narrows `grant` by what a line's writer allows.
 ///
-/// `x11-forwarding` and `user-rc` give nothing, and `no-touch-required` would give something: they are left out.
+/// `user-rc` gives nothing, and `no-touch-required` would give something: they are left out.
 ///
 /// # Errors
 /// [`Dropped`] when the line must not be used at all.
@@ -126,6 +130,10 @@ pub fn narrow(options: &Options, grant: &Grant) -> Result<Narrowed, Dropped> {
     if agent {
         line.extend_from_slice(b",agent-forwarding");
     }
+    let x11 = grant.x11 && options.x11_forwarding;
+    if x11 {
+        line.extend_from_slice(b",x11-forwarding");
+    }
     let narrowed = |granted: &Permits, line: &[Permit]| {
         if options.port_forwarding { granted.narrowed(line) } else { Permits::Nowhere }
     };
@@ -145,7 +153,7 @@ pub fn narrow(options: &Options, grant: &Grant) -> Result<Narrowed, Dropped> {
     if options.verify_required {
         line.extend_from_slice(b",verify-required");
     }
-    Ok(Narrowed { options: line, command: options.command.clone(), pty, agent })
+    Ok(Narrowed { options: line, command: options.command.clone(), pty, agent, x11 })
 }
 
 impl Narrowed {
@@ -220,6 +228,7 @@ mod tests {
     fn options_only_narrow() {
         let no_pty = Grant { pty: false, ..shell() };
         let with_agent = || Grant { agent: true, ..shell() };
+        let with_x11 = || Grant { x11: true, ..shell() };
         let forbidden = |name| Err(Dropped::Forbidden(name));
         let table: Vec<(&str, Grant, Result<&str, Dropped>)> = vec![
             ("", shell(), Ok("restrict,pty")),
@@ -235,6 +244,11 @@ mod tests {
             ("restrict,pty", with_agent(), Ok("restrict,pty")),
             ("restrict,agent-forwarding", with_agent(), Ok("restrict,agent-forwarding")),
             ("agent-forwarding,restrict", with_agent(), Ok("restrict")),
+            ("", with_x11(), Ok("restrict,pty,x11-forwarding")),
+            ("no-X11-forwarding", with_x11(), Ok("restrict,pty")),
+            ("restrict,pty", with_x11(), Ok("restrict,pty")),
+            ("restrict,x11-forwarding", with_x11(), Ok("restrict,x11-forwarding")),
+            ("x11-forwarding", shell(), Ok("restrict,pty")),
             ("permitopen=\"*:*\",permitlisten=\"*:*\"", shell(), Ok("restrict,pty")),
             ("no-touch-required", shell(), Ok("restrict,pty")),
             ("verify-required", shell(), Ok("restrict,pty,verify-required")),
@@ -354,20 +368,23 @@ mod tests {
             ),
             pty: bool,
             agent: bool,
+            x11: bool,
             forwards: bool,
         ) {
             let k = key("ssh-ed25519", &[7; 36]);
             let mut text = text.concat();
             text.extend(format!(" {k}").bytes());
             let places = if forwards { vec![place("10.1.2.3", 22)] } else { Vec::new() };
-            let grant = Grant { pty, agent, command: true, open: Permits::Only(places.clone()), ..Grant::default() };
+            let open = Permits::Only(places.clone());
+            let grant = Grant { pty, agent, x11, command: true, open, ..Grant::default() };
             let Some(Ok(entry)) = authorized_keys::line(1, &text) else { return Ok(()) };
             let Ok(narrowed) = narrow(&entry.options, &grant) else { return Ok(()) };
             let line = narrowed.line(&entry.key);
             let got = reread(&line);
             let was = &entry.options;
             proptest::prop_assert!(got.restrict && got.touch_required);
-            proptest::prop_assert!(!got.x11_forwarding && !got.user_rc);
+            proptest::prop_assert!(!got.user_rc);
+            proptest::prop_assert_eq!(got.x11_forwarding, x11 && was.x11_forwarding);
             proptest::prop_assert!(!got.cert_authority && !got.tunnel && got.environment.is_empty());
             proptest::prop_assert_eq!(&got.command, &None);
             proptest::prop_assert_eq!(got.pty, pty && was.pty);

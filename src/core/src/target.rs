@@ -141,6 +141,10 @@ pub struct Policy {
     /// The client's agent can be asked from inside. Off unless said: who is root in the container can ask it too.
     #[serde(skip_serializing_if = "is_off")]
     pub agent_forwarding: bool,
+    /// The client's X display can be used from inside, where forwards end in the target. Off unless said: who is root in
+    /// the container can use it too.
+    #[serde(skip_serializing_if = "is_off")]
+    pub x11: bool,
     /// Said on the terminal of a login shell, with `{target}` for the target's name; nothing if empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub welcome: String,
@@ -303,6 +307,7 @@ impl Default for Policy {
             own_keys: true,
             write_keys: false,
             agent_forwarding: false,
+            x11: false,
             welcome: String::new(),
             sftp: Sftp::Own,
             env: BTreeMap::new(),

@@ -13,6 +13,8 @@ const FROM_CLIENT: [&str; 5] = ["LANG", "SSH_CLIENT", "SSH_CONNECTION", "SSH_ORI
 const COMMAND: &str = "VESTIBULE_COMMAND";
 /// sshd's socket for the client's agent. What the session gets is another path.
 const AGENT: &str = "SSH_AUTH_SOCK";
+/// In which `route-session` passes the client's X display and the file of its cookie.
+const DISPLAY: &str = "VESTIBULE_DISPLAY";
 /// Where neither the container nor anybody else says: as `_PATH_STDPATH` and login.defs(5) have it.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -27,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) command: Option<Vec<u8>>,
     /// The socket that leads to the client's agent.
     pub(crate) agent: Option<PathBuf>,
+    /// The client's X display, and the bytes of a file with its cookie, in hexadecimal; a space between them.
+    pub(crate) display: Option<Vec<u8>>,
 }
 
 /// What was made for a session inside.
@@ -36,6 +40,8 @@ pub(crate) struct Made<'a> {
     pub(crate) terminal: Option<u32>,
     /// The path of a socket that leads to the client's agent.
     pub(crate) agent: Option<&'a [u8]>,
+    /// The client's X display, and the path of the file with its cookie.
+    pub(crate) display: Option<(&'a [u8], &'a [u8])>,
 }
 
 impl Client {
@@ -52,6 +58,8 @@ impl Client {
                 client.command = Some(value);
             } else if name == AGENT.as_bytes() {
                 client.agent = Some(OsString::from_vec(value).into());
+            } else if name == DISPLAY.as_bytes() {
+                client.display = Some(value);
             } else if FROM_CLIENT.iter().any(|n| n.as_bytes() == name) || name.starts_with(b"LC_") {
                 client.variables.insert(name, value);
             }
@@ -99,6 +107,10 @@ pub(crate) fn of_session(
     }
     if let Some(path) = made.agent {
         set(AGENT, path);
+    }
+    if let Some((display, authority)) = made.display {
+        set("DISPLAY", display);
+        set("XAUTHORITY", authority);
     }
     for (name, value) in &client.variables {
         let for_a_terminal = name == b"TERM";
@@ -158,7 +170,8 @@ mod tests {
 
     #[test]
     fn who_one_is_can_not_be_said_by_the_container() {
-        let made = Made { terminal: Some(3), agent: Some(b"/tmp/ssh-x/agent") };
+        let display: (&[u8], &[u8]) = (b"localhost:10.0", b"/tmp/ssh-x/xauthority");
+        let made = Made { terminal: Some(3), agent: Some(b"/tmp/ssh-x/agent"), display: Some(display) };
         let container =
             from_block(b"PATH=/opt/bin\0HOME=/evil\0USER=root\0=x\0broken\0PATH=/second\0A=b=c\0");
         let all = of_session(container, &BTreeMap::new(), &user(), &client(&[("TERM", "xterm")]), made);
@@ -172,10 +185,12 @@ mod tests {
             "TERM=xterm",
             "SSH_TTY=/dev/pts/3",
             "SSH_AUTH_SOCK=/tmp/ssh-x/agent",
+            "DISPLAY=localhost:10.0",
+            "XAUTHORITY=/tmp/ssh-x/xauthority",
         ] {
             assert!(all.contains(&wanted), "{wanted} in {all:?}");
         }
-        assert_eq!(all.len(), 9, "{all:?}");
+        assert_eq!(all.len(), 11, "{all:?}");
     }
 
     #[test]

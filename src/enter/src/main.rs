@@ -15,7 +15,6 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod agent;
 mod agent_relay;
 mod args;
 mod attend;
@@ -25,8 +24,10 @@ mod connection;
 mod container;
 mod engine;
 mod environment;
+mod gifts;
 mod leader;
 mod monitor;
+mod nest;
 mod network;
 mod parser;
 mod refused;

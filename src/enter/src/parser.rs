@@ -50,6 +50,8 @@ pub(crate) struct Facts {
     pub(crate) sftp: Sftp,
     /// Whether any forward is granted, where forwards end in the target.
     pub(crate) forwards: bool,
+    /// Whether the client's X display is let in.
+    pub(crate) x11: bool,
     /// How it is started when it does not run.
     pub(crate) wake: Option<Plan>,
     pub(crate) way: Way,
@@ -216,7 +218,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         _ => Sftp::None,
     };
     let welcome = text();
-    let forwards = text() == "forwards";
+    let (forwards, x11) = (text() == "forwards", text() == "x11");
     let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
     let way = text();
     let (one, two, three, four) = (text(), text(), text(), text());
@@ -237,7 +239,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         _ => return Err(Refused::setup("the parsing process gave no driver")),
     };
     let is_account = whose == "account";
-    Ok(Facts { name, login_user, is_account, env, welcome, sftp, forwards, wake, way })
+    Ok(Facts { name, login_user, is_account, env, welcome, sftp, forwards, x11, wake, way })
 }
 
 /// What the child does until the worker goes away.
@@ -377,6 +379,7 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
     let welcome = target.policy.welcome;
     let name = target.name.as_str().to_owned();
     let forwards = if target.policy.forward == Forward::None { "" } else { "forwards" };
-    let head = ["ok", "", &name, &user, whose, &env, &sftp, &welcome, forwards].map(str::to_owned);
+    let x11 = if target.policy.x11 { "x11" } else { "" };
+    let head = ["ok", "", &name, &user, whose, &env, &sftp, &welcome, forwards, x11].map(str::to_owned);
     head.into_iter().chain(wake).chain(way).map(String::into_bytes).collect()
 }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -16,12 +15,12 @@ use vestibule::target::Sftp;
 use vestibule_sys::beneath::{self, Resolve};
 use vestibule_sys::{fds, pass, process, pty};
 
-use crate::agent::Nest;
 use crate::args::Session;
 use crate::container::Container;
 use crate::engine::ending::Hold;
 use crate::engine::{self, exec};
 use crate::environment::Made;
+use crate::gifts::Gifts;
 use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::SIGHUP;
@@ -232,9 +231,8 @@ fn enter(
     confine::become_user(&container, user)?;
     let who = [b"inside", facts.name.as_bytes(), &user.name];
     tell(monitor.as_fd(), &who, Some(container.pidfd.as_fd()));
-    // Not for SFTP, which asks no agent.
-    let agent =
-        if session.client.agent.is_some() && sftp.is_none() { make_nest(session, user) } else { None };
+    // Not for SFTP, which asks for none.
+    let gifts = if sftp.is_none() { Gifts::make(session, user) } else { Gifts::default() };
     let (slave, terminal) = if session.pty {
         let pty = pty::open().or_refuse(|| Refusal::NoTerminal, "/dev/pts/ptmx in the container")?;
         tell(monitor.as_fd(), &[b"terminal"], Some(pty.master.as_fd()));
@@ -251,7 +249,7 @@ fn enter(
         &settings.collect(),
         user,
         &session.client,
-        Made { terminal, agent: agent.as_ref().map(|(nest, _)| nest.path.as_slice()) },
+        Made { terminal, agent: gifts.agent(), display: gifts.display() },
     );
     if terminal.is_some() {
         terminfo::settle(&mut variables);
@@ -267,20 +265,17 @@ fn enter(
     }
     // The session's process will be seen in the container before it is the shell, and a container that may trace could
     // take its descriptors: from here on there are none but 0, 1, 2, the terminal, the monitor's socket, the sealed copy
-    // of the SFTP server, and the agent's directory and socket, which are the container's.
+    // of the SFTP server, and the directory and socket for what the client gives, which are the container's.
     let last_step = container.into_last_step();
     if let Err(why) = go_home(user) {
         let home = String::from_utf8_lossy(&user.home).into_owned();
         notice(session, &Notice::NoHome { home, why });
     }
     confine::load_filters(&last_step, user)?;
-    if let Some((nest, listener)) = agent {
-        match nest.keep() {
-            Ok(lifeline) => {
-                tell(monitor.as_fd(), &[b"agent"], Some(listener.as_fd()));
-                tell(monitor.as_fd(), &[b"lifeline"], Some(lifeline.as_fd()));
-            }
-            Err(e) => no_agent(session, &e),
+    let (listener, lifeline) = gifts.keep(session);
+    for (word, fd) in [(&b"agent"[..], listener.map(OwnedFd::from)), (b"lifeline", lifeline)] {
+        if let Some(fd) = fd {
+            tell(monitor.as_fd(), &[word], Some(fd.as_fd()));
         }
     }
 
@@ -297,16 +292,8 @@ fn enter(
     Ok(())
 }
 
-/// A place for the agent's socket. A session without one is better than none.
-fn make_nest(session: &Session, user: &User) -> Option<(Nest, UnixListener)> {
-    Nest::make(&session.id, &user.home).inspect_err(|e| no_agent(session, e)).ok()
-}
-
-fn no_agent(session: &Session, why: &io::Error) {
-    notice(session, &Notice::NoAgent { why: why.into() });
-}
-
-fn notice(session: &Session, notice: &Notice) {
+/// Says it to the session's user.
+pub(crate) fn notice(session: &Session, notice: &Notice) {
     let line = notice.line(&session.id);
     // The client's terminal is raw as soon as the container's is there.
     if session.pty { line.for_terminal().say() } else { line.say() }

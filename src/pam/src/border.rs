@@ -34,6 +34,7 @@ const MAX_TEXT: usize = 64 << 10;
 unsafe extern "C" {
     fn pam_get_item(handle: *const Handle, item: c_int, value: *mut *const c_void) -> c_int;
     fn pam_getenv(handle: *mut Handle, name: *const c_char) -> *const c_char;
+    fn pam_putenv(handle: *mut Handle, name_value: *const c_char) -> c_int;
     fn pam_prompt(
         handle: *mut Handle,
         style: c_int,
@@ -90,7 +91,15 @@ unsafe extern "C" fn pam_sm_open_session(
     }));
     match answered.unwrap_or_else(|_| session::closed("a panic")) {
         Answer::NotOurs => IGNORE,
-        Answer::Done => SUCCESS,
+        Answer::Done { authority } => {
+            let variable = [b"XAUTHORITY=", authority.as_slice()].concat();
+            if let Some(variable) = CString::new(variable).ok().filter(|_| !authority.is_empty()) {
+                // SAFETY: the handle is libpam's, and the string ends in NUL; libpam copies it. Without it X clients of the
+                // session find no cookie.
+                unsafe { pam_putenv(handle, variable.as_ptr()) };
+            }
+            SUCCESS
+        }
         Answer::Refused(line) => {
             if let Some(line) = line.and_then(|line| CString::new(line).ok()) {
                 // SAFETY: the handle is libpam's, both strings end in NUL, and no response is asked for.

@@ -22,6 +22,8 @@ pub(crate) enum Verdict {
         network: OwnedFd,
         /// Mounts in which the resolver's files are the target's.
         mounts: Option<OwnedFd>,
+        /// Where sshd is to put the cookie of the client's X display; empty for nowhere.
+        authority: Vec<u8>,
     },
     /// Into an empty network namespace.
     Nowhere,
@@ -73,7 +75,10 @@ fn listen(socket: &OwnedFd, mut end: Instant) -> Result<Verdict, String> {
         match fields.next().as_deref() {
             Some(b"wait") => end = Instant::now() + LAST_RESORT,
             Some(b"mounts") => mounts = Some(namespace(fd, Kind::Mnt)?),
-            Some(b"into") => return Ok(Verdict::Into { network: namespace(fd, Kind::Net)?, mounts }),
+            Some(b"into") => {
+                let authority = fields.next().unwrap_or_default();
+                return Ok(Verdict::Into { network: namespace(fd, Kind::Net)?, mounts, authority });
+            }
             Some(b"nowhere") => return Ok(Verdict::Nowhere),
             Some(b"stay") => return Ok(Verdict::Stay),
             Some(b"refused") => return Ok(Verdict::Refused(fields.next().unwrap_or_default())),

@@ -20,11 +20,13 @@ const HOME: &[u8] = b"/usr/share/vestibule/empty";
 pub(crate) enum Answer {
     /// `PAM_IGNORE`
     NotOurs,
-    /// `PAM_SUCCESS`
-    Done,
+    /// `PAM_SUCCESS`; and `XAUTHORITY` for what sshd runs, if it is not empty.
+    Done { authority: Vec<u8> },
     /// `PAM_SESSION_ERR`, and a line for the user.
     Refused(Option<Vec<u8>>),
 }
+
+const DONE: Answer = Answer::Done { authority: Vec::new() };
 
 /// Opens a session.
 pub(crate) fn open(known: &Known) -> Answer {
@@ -36,16 +38,16 @@ pub(crate) fn open(known: &Known) -> Answer {
         (None, _) => return closed("no such user"),
     }
     match helper::ask(known) {
-        Ok(Verdict::Stay) => Answer::Done,
+        Ok(Verdict::Stay) => DONE,
         Ok(Verdict::Nowhere) => match namespaces::leave_for_new(Kind::Net) {
-            Ok(()) => Answer::Done,
+            Ok(()) => DONE,
             Err(e) => closed(&format!("unshare: {e}")),
         },
-        Ok(Verdict::Into { network, mounts }) => {
+        Ok(Verdict::Into { network, mounts, authority }) => {
             let moved = namespaces::move_into(network.as_fd(), Kind::Net)
                 .and_then(|()| mounts.map_or(Ok(()), |fd| namespaces::move_into(fd.as_fd(), Kind::Mnt)));
             match moved {
-                Ok(()) => Answer::Done,
+                Ok(()) => Answer::Done { authority },
                 Err(e) => closed(&format!("setns: {e}")),
             }
         }

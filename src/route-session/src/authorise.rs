@@ -18,6 +18,7 @@ pub(crate) struct Authorised {
     pub(crate) command: Option<Vec<u8>>,
     pub(crate) pty: bool,
     pub(crate) agent: bool,
+    pub(crate) x11: bool,
     pub(crate) driver: Driver,
 }
 
@@ -46,6 +47,6 @@ fn authorised(decision: Decision) -> Result<Authorised, Refused> {
         return Err(Refused::setup("keys-lookup's answer names no target"));
     };
     let source = decision.source.unwrap_or_default();
-    let (account, pty, agent) = (decision.account, decision.pty, decision.agent);
-    Ok(Authorised { id, target, account, source, command, pty, agent, driver })
+    let (account, pty, agent, x11) = (decision.account, decision.pty, decision.agent, decision.x11);
+    Ok(Authorised { id, target, account, source, command, pty, agent, x11, driver })
 }

@@ -9,6 +9,7 @@ use vestibule::paths;
 
 use crate::Refused;
 use crate::authorise::Authorised;
+use crate::display;
 use crate::who::{self, Visitor};
 
 /// Executes `enter`; returns only if that fails or if the target gives out no terminal.
@@ -29,6 +30,10 @@ pub(crate) fn become_enter(session: &str, authorised: &Authorised, visitor: &Vis
     // sshd made that socket because the key's line allowed it; the line may say otherwise by now.
     if let Some(socket) = env::var_os("SSH_AUTH_SOCK").filter(|_| authorised.agent) {
         enter.env("SSH_AUTH_SOCK", socket);
+    }
+    // And so with the display.
+    if let Some(display) = Some(authorised.x11).filter(|x11| *x11).and_then(|_| display::of_session()) {
+        enter.env("VESTIBULE_DISPLAY", display);
     }
     let from_client = env::vars_os().filter(|(name, _)| {
         let name = name.as_encoded_bytes();

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod authorise;
+mod display;
 mod forward;
 mod hand_over;
 mod who;

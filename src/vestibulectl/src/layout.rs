@@ -65,6 +65,7 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::AGENTS_DIR, 0o700, (who.session.uid, who.session.gid)),
         Place::new(paths::CONNECTIONS_DIR, 0o700, root),
         Place::new(paths::WAKE_DIR, 0o700, root),
+        Place::new(paths::X11_DIR, 0o711, root),
     ]
 }
 

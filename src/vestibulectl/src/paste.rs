@@ -117,7 +117,7 @@ fn usable(number: usize, entry: &authorized_keys::Entry<'_>, next: Option<&[u8]>
         bail!("line {number}: the key is cut; paste all of it");
     }
     // As a login would see it: options that drop a line there are refused here.
-    let grant = Grant { pty: true, agent: true, command: true, ..Grant::default() };
+    let grant = Grant { pty: true, agent: true, x11: true, command: true, ..Grant::default() };
     if let Err(why) = policy::narrow(&entry.options, &grant) {
         bail!("line {number}: the key's options would keep it from ever counting: {why}");
     }

@@ -55,6 +55,9 @@ pub(crate) struct TargetSet {
     /// Write no keys into its home any more
     #[arg(long, conflicts_with = "write_keys")]
     pub(crate) no_write_keys: bool,
+    /// Keep clients' X displays out
+    #[arg(long, conflicts_with = "x11")]
+    pub(crate) no_x11: bool,
     /// Keep clients' agents out
     #[arg(long, conflicts_with = "agent_forwarding")]
     pub(crate) no_agent_forwarding: bool,
@@ -127,6 +130,9 @@ pub(crate) struct Settings {
     /// Let clients' agents be asked from inside ('ssh -A')
     #[arg(long)]
     agent_forwarding: bool,
+    /// Let clients' X displays be used from inside ('ssh -X'), where forwards end in the target
+    #[arg(long)]
+    x11: bool,
     /// Which forwards are granted where they end in the target; all unless said (namespace, docker)
     #[arg(long, value_name = "KIND")]
     forward: Option<ForwardKind>,
@@ -202,6 +208,7 @@ impl TargetSet {
         target.policy.own_keys |= self.own_keys;
         target.policy.write_keys &= !self.no_write_keys;
         target.policy.agent_forwarding &= !self.no_agent_forwarding;
+        target.policy.x11 &= !self.no_x11;
         for name in &self.unset_env {
             if target.policy.env.remove(name).is_none() {
                 bail!("target '{}' has no variable '{name}'", target.name);
@@ -235,6 +242,7 @@ impl Settings {
         target.policy.own_keys &= !self.no_own_keys;
         target.policy.agent_forwarding |= self.agent_forwarding;
         target.policy.write_keys |= self.write_keys;
+        target.policy.x11 |= self.x11;
         if let Some(kind) = self.forward {
             target.policy.forward = kind.into();
         }

@@ -216,6 +216,7 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
         let _ = out.line(format_args!("its sshd   gets its keys written into the home"));
     }
     let _ = out.line(format_args!("agent      {}", yes_or_no(target.policy.agent_forwarding)));
+    let _ = out.line(format_args!("x displays {}", yes_or_no(target.policy.x11)));
     let _ = out.line(format_args!("forwards   {}", target.policy.forward.as_str()));
     for (what, ports) in
         [("open ports", &target.policy.open_ports), ("listen on ", &target.policy.listen_ports)]

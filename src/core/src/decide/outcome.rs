@@ -55,6 +55,8 @@ pub struct GrantLine {
     pub pty: bool,
     /// Whether the session may ask the client's agent.
     pub agent: bool,
+    /// Whether the session may use the client's X display.
+    pub x11: bool,
 }
 
 /// Where keys come from, in the order in which they count.

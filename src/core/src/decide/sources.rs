@@ -228,6 +228,7 @@ impl Search<'_, '_> {
                     command: narrowed.command,
                     pty: narrowed.pty,
                     agent: narrowed.agent,
+                    x11: narrowed.x11,
                 });
                 self.last = !conditional;
             }
@@ -243,8 +244,8 @@ impl Search<'_, '_> {
         if self.question.judge == Judge::OwnSshd {
             let (open, listen) = self.in_the_target();
             let policy = &self.target.policy;
-            let (pty, agent) = (policy.pty, policy.agent_forwarding);
-            let grant = policy::Grant { pty, agent, command: true, open, listen };
+            let (pty, agent, x11) = (policy.pty, policy.agent_forwarding, policy.x11);
+            let grant = policy::Grant { pty, agent, x11, command: true, open, listen };
             return policy::narrow(options, &grant)?.with_command();
         }
         let tcp = matches!(self.target.driver, Driver::Tcp { .. });
@@ -260,7 +261,10 @@ impl Search<'_, '_> {
         // Only a container whose namespaces are entered can be given a socket.
         let by_engine = matches!(self.target.driver, Driver::Docker { exec: ExecWay::Engine, .. });
         let agent = self.target.policy.agent_forwarding && !tcp && !by_engine;
-        let grant = policy::Grant { pty: self.target.policy.pty, agent, command: !tcp, open, listen };
+        // sshd listens for X clients where forwards of the session end; that it does so is settled when a session asks.
+        let moved = self.question.moved || matches!(self.question.judge, Judge::Here(_));
+        let x11 = self.target.policy.x11 && moved && !tcp && !by_engine;
+        let grant = policy::Grant { pty: self.target.policy.pty, agent, x11, command: !tcp, open, listen };
         policy::narrow(options, &grant)
     }
 

@@ -12,6 +12,11 @@ pub enum Notice {
         /// Why not in the last place that was tried.
         why: Why,
     },
+    /// There is no place in the container for the cookie of the client's X display.
+    NoDisplay {
+        /// Why not in the last place that was tried.
+        why: Why,
+    },
     /// The user's home can't be entered.
     NoHome {
         /// Its path, by the container's word.
@@ -36,6 +41,11 @@ impl fmt::Display for Notice {
                 f,
                 "your agent is not forwarded, for want of a place in the container: {why}; a /tmp that you can write \
                  would do"
+            ),
+            Notice::NoDisplay { why } => write!(
+                f,
+                "your X display is not forwarded, for want of a place in the container: {why}; a /tmp that you can \
+                 write would do"
             ),
             Notice::NoHome { home, why } => {
                 write!(f, "can't go to your home '{}': {why}; you are in '/' instead", shown(home))

@@ -81,10 +81,11 @@ fn number(refusal: &Refusal) -> usize {
 fn notices() -> Vec<Notice> {
     // As above: each variant has its example.
     let example = |notice: Notice| match notice {
-        Notice::NoAgent { .. } | Notice::NoHome { .. } => notice,
+        Notice::NoAgent { .. } | Notice::NoDisplay { .. } | Notice::NoHome { .. } => notice,
     };
     vec![
         example(Notice::NoAgent { why: why(Errno::EROFS) }),
+        example(Notice::NoDisplay { why: why(Errno::EROFS) }),
         example(Notice::NoHome { home: "/home/alice".to_owned(), why: Why::Outside }),
     ]
 }

@@ -15,6 +15,7 @@ use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::process::{self, Child};
 use vestibule_sys::syslog::{Severity, Syslog};
 
+use super::x11::Cookies;
 use crate::connection::Registered;
 use crate::relay;
 use crate::relay::libc_signal::{SIGKILL, SIGTERM};
@@ -27,6 +28,8 @@ pub(crate) struct Kept {
     pub(crate) id: String,
     pub(crate) target: String,
     pub(crate) registered: Registered,
+    /// Where the cookies of the client's X display are.
+    pub(crate) display: Option<Cookies>,
     /// The container's first process, where forwards end in it.
     pub(crate) container: Option<OwnedFd>,
     /// Says when what let it in was taken away.
@@ -80,6 +83,7 @@ pub(crate) fn keep(sshd: &Child, mut kept: Kept, log: &Syslog) -> i32 {
             began.elapsed().as_secs()
         ),
     );
+    drop(kept.display);
     drop(kept.registered);
     0
 }

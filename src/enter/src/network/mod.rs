@@ -10,9 +10,11 @@
 mod keeper;
 mod place;
 mod resolver;
+mod x11;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -183,9 +185,13 @@ fn begin(
             sshd.pid(),
         ),
     );
+    let mut display = None;
     let container = match place {
         Place::Target(container) => {
-            give(socket, &container, log, id)?;
+            if who.facts.x11 {
+                display = Some(x11::Cookies::new(id, gid).or_setup(paths::X11_DIR)?);
+            }
+            give(socket, &container, display.as_ref(), log, id)?;
             Some(container.pidfd)
         }
         Place::Nowhere(..) => {
@@ -208,11 +214,17 @@ fn begin(
     // Once this process has given up its privileges it can't make one that is nobody.
     let judge = Standing::start(&case, || process::become_user(uid, gid, &[gid]));
     let watch = judge.and_then(|judge| Watch::new(case, Some(judge))).or_setup("watching for revocations")?;
-    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, container, watch })
+    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, display, container, watch })
 }
 
 /// Sends the container's network namespace, and the mounts in which names are looked up as it does.
-fn give(socket: &OwnedFd, container: &Proven, log: &Syslog, id: &str) -> Result<(), Refused> {
+fn give(
+    socket: &OwnedFd,
+    container: &Proven,
+    display: Option<&x11::Cookies>,
+    log: &Syslog,
+    id: &str,
+) -> Result<(), Refused> {
     let network = namespaces::network_of(&container.process).or_setup("the container's network namespace")?;
     match resolver::mounts(container) {
         Ok(Some(mounts)) => tell(socket, &[b"mounts"], Some(&mounts)),
@@ -224,7 +236,18 @@ fn give(socket: &OwnedFd, container: &Proven, log: &Syslog, id: &str) -> Result<
     }
     // The process behind the pidfd still lives, so what was opened of /proc/PID is that one's.
     process::signal_pidfd(container.pidfd.as_fd(), 0).or_setup("the container's first process")?;
-    tell(socket, &[b"into"], Some(&network));
+    if display.is_some()
+        && let Err(e) = x11::give_loopback(&network)
+    {
+        log.line(
+            Severity::Warning,
+            format_args!(
+                "connection={id} note=\"no X displays: the container's loopback has no '::1': {e}\""
+            ),
+        );
+    }
+    let authority = display.map(x11::Cookies::file).unwrap_or_default();
+    tell(socket, &[b"into", authority.as_os_str().as_bytes()], Some(&network));
     Ok(())
 }
 

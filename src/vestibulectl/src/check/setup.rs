@@ -240,7 +240,7 @@ pub(super) fn sshd(login: Option<&str>, client: Option<IpAddr>, config: &Config,
     }
     // With the PAM module forwards end in the container, and the drop-in that goes with it opens these.
     let without_pam = (config.forwarding != Forwarding::Pam)
-        .then_some([("allowtcpforwarding", "local"), ("permitlisten", "none")])
+        .then_some([("allowtcpforwarding", "local"), ("permitlisten", "none"), ("x11forwarding", "no")])
         .into_iter()
         .flatten()
         .filter(|(key, _)| !(*key == "allowtcpforwarding" && is(key, "no")));
@@ -252,7 +252,6 @@ pub(super) fn sshd(login: Option<&str>, client: Option<IpAddr>, config: &Config,
         ("permituserrc", "no"),
         ("allowstreamlocalforwarding", "no"),
         ("permittunnel", "no"),
-        ("x11forwarding", "no"),
         ("gatewayports", "no"),
         ("fingerprinthash", "SHA256"),
     ]

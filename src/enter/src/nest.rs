@@ -1,14 +1,16 @@
-//! The client's agent, asked from inside: a socket in the container, of which every connection is carried to the socket
-//! that sshd made.
+//! A directory in the container for what a session is given by its client: the socket of its agent, the cookie of its X
+//! display. It goes when the session goes.
 //!
 //! The [`Nest`] is made by the worker when it is in the container and is its user, with no more rights than that user
-//! has there. The monitor, which is on the bastion and has the rights of the caller, relays
-//! ([`crate::agent_relay`]). What removes the nest
-//! when the session is over is a process of its own: it is in the container as the user, holds the directories
-//! themselves, and so nobody walks a path that the container could bend.
+//! has there. What removes it when the session is over is a process of its own: it is in the container as the user, holds
+//! the directories themselves, and so nobody walks a path that the container could bend.
+//!
+//! Every connection to the agent's socket is carried to the socket that sshd made by the monitor, which is on the bastion
+//! and has the rights of the caller ([`crate::agent_relay`]).
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -24,29 +26,29 @@ use vestibule_sys::{fds, process, pty};
 
 /// Where the directory is made, the first that will do; the user's home after these. `/tmp` may be read-only.
 const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-/// The socket's name in it.
-const SOCKET: &str = "agent";
+/// The name in it of the agent's socket.
+pub(crate) const AGENT: &str = "agent";
+/// And of the file with the display's cookie.
+pub(crate) const AUTHORITY: &str = "xauthority";
 /// Bytes that a socket's path has room for, with its NUL.
 const MAX_PATH: usize = 108;
 
-/// A directory of mode 0700 in the container, with the socket in it. Both go when this is dropped.
+/// A directory of mode 0700 in the container. It and what is in it go when this is dropped.
 pub(crate) struct Nest {
     /// The directory above it.
     above: OwnedFd,
     name: OsString,
     directory: OwnedFd,
-    /// The path of the socket.
-    pub(crate) path: Vec<u8>,
+    path: Vec<u8>,
     kept: bool,
 }
 
 impl Nest {
-    /// Makes it, named by the session, and listens. Changes the working directory. To be called in the container, as
-    /// the user.
+    /// Makes it, named by the session. To be called in the container, as the user.
     ///
     /// # Errors
     /// Why the last place would not do.
-    pub(crate) fn make(session: &str, home: &[u8]) -> io::Result<(Self, UnixListener)> {
+    pub(crate) fn make(session: &str, home: &[u8]) -> io::Result<Self> {
         let places = PLACES.iter().map(|p| p.as_bytes()).chain([home]);
         let mut why = io::ErrorKind::NotFound.into();
         for place in places {
@@ -58,8 +60,8 @@ impl Nest {
         Err(why)
     }
 
-    fn make_in(place: &[u8], session: &str) -> io::Result<(Self, UnixListener)> {
-        let root = std::fs::File::open("/")?;
+    fn make_in(place: &[u8], session: &str) -> io::Result<Self> {
+        let root = File::open("/")?;
         let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
         let place = Path::new(OsStr::from_bytes(place));
         let above = beneath::open_with(root.as_fd(), place, Resolve::InRoot, flags)?;
@@ -76,19 +78,42 @@ impl Nest {
         if made.st_uid != geteuid().as_raw() || made.st_mode & 0o777 != 0o700 {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
+        nest.path = [place.as_os_str().as_bytes(), nest.name.as_bytes()].join(&b'/');
+        // unix(7): a longer one can't be connected to.
+        if nest.path_of(AGENT).len() >= MAX_PATH {
+            return Err(io::Error::from_raw_os_error(nix::libc::ENAMETOOLONG));
+        }
+        Ok(nest)
+    }
+
+    /// The path of what is called `name` in it.
+    pub(crate) fn path_of(&self, name: &str) -> Vec<u8> {
+        [self.path.as_slice(), name.as_bytes()].join(&b'/')
+    }
+
+    /// Listens at the agent's socket. Changes the working directory.
+    ///
+    /// # Errors
+    /// As bind(2).
+    pub(crate) fn listen(&self) -> io::Result<UnixListener> {
         // By a path of one part, below the directory itself: bind(2) takes no descriptor.
-        fchdir(&nest.directory)?;
+        fchdir(&self.directory)?;
         let before = umask(Mode::S_IRWXG | Mode::S_IRWXO);
-        let listener = UnixListener::bind(SOCKET);
+        let listener = UnixListener::bind(AGENT);
         umask(before);
         let listener = listener?;
         listener.set_nonblocking(true)?;
-        nest.path = [place.as_os_str().as_bytes(), nest.name.as_bytes(), SOCKET.as_bytes()].join(&b'/');
-        // unix(7): a longer one can't be connected to.
-        if nest.path.len() >= MAX_PATH {
-            return Err(io::Error::from_raw_os_error(nix::libc::ENAMETOOLONG));
-        }
-        Ok((nest, listener))
+        Ok(listener)
+    }
+
+    /// Writes a file that is its user's alone.
+    ///
+    /// # Errors
+    /// As open(2) and write(2).
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&self.directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        File::from(file).write_all(bytes)
     }
 
     /// Starts the process that removes the nest once the other end of the returned socket is closed. It is a child of
@@ -118,7 +143,10 @@ impl Nest {
     }
 
     fn remove(&self) {
-        let _ = unlinkat(&self.directory, SOCKET, UnlinkatFlags::NoRemoveDir);
+        // xauth(1) of the user's own may have left its lock.
+        for name in [AGENT, AUTHORITY, "xauthority-c", "xauthority-l", "xauthority-n"] {
+            let _ = unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir);
+        }
         // Not what stands behind a link in its place: unlinkat(2) with AT_REMOVEDIR follows none.
         let _ = unlinkat(&self.above, self.name.as_os_str(), UnlinkatFlags::RemoveDir);
     }
