@@ -58,6 +58,8 @@ needed='
     lxc-start lxc
     systemd-nspawn systemd-container
     dbus-daemon dbus-daemon
+    podman podman
+    crun crun
 '
 
 present() {

@@ -124,6 +124,19 @@ sleeps_inside() { docker exec plain ps | grep -q '[s]leep 777'; }
     follow docs/docker.md
 }
 
+@test "docs/podman.md, with a real Podman" {
+    # An overlay can't be the upper layer of another: plain directories, on the tmpfs.
+    cat >/etc/containers/storage.conf <<'CONF'
+[storage]
+driver = "vfs"
+graphroot = "/run/box/containers"
+runroot = "/run/containers"
+CONF
+    limit docker save debian:12 | TIMEOUT=60 limit podman load --quiet
+    follow docs/podman.md
+    pkill -x podman
+}
+
 @test "docs/nspawn-lxc.md: a machine of systemd-machined, and a container of LXC" {
     local cgroups=/sys/fs/cgroup
     [[ ! -d $cgroups/unified ]] || cgroups=$cgroups/unified
