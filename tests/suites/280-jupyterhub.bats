@@ -103,12 +103,24 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     KEY=alice ssh_refused alice+bob true
 }
 
-@test "a server with a name is a target of its own" {
+@test "ssh alice+lab@bastion lands in alice's server lab, and bob+lab in bob's" {
     server POST alice lab
     run_ok refresh --json
     is '1 0 0' "$(count targets)"
-    run_ok ssh_as alice+alice--lab hostname
+    run_ok ssh_as alice+lab hostname
     is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-alice--lab)" "$output"
+    run_ok ssh_as alice+alice--lab hostname
+    KEY=bob ssh_refused bob+lab true
+    server POST bob lab
+    run_ok refresh
+    KEY=bob run_ok ssh_as bob+lab hostname
+    is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-bob--lab)" "$output"
+    KEY=alice ssh_refused bob+lab true
+    # Another target of that name does not come between.
+    limit vestibulectl target add lab --driver docker --container jupyter-bob--lab --user alice
+    run_ok ssh_as alice+lab hostname
+    is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-alice--lab)" "$output"
+    limit vestibulectl target rm lab
     KEY=bob ssh_refused bob+alice--lab true
 }
 
@@ -149,7 +161,7 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     matches "user 'we!rd name': it can't be an account" "$output"
     matches "user 'number': its keys in auth_state are neither text nor a list" "$output"
     matches "key of account 'options': line 1: .*environment" "$output"
-    run_ok ssh_as carol+carol--my-2dlab hostname
+    run_ok ssh_as carol+my-lab hostname
     is "$(docker inspect --format '{{.Config.Hostname}}' "$(docker ps --format '{{.Names}}' | grep carol--)")" "$output"
 }
 
@@ -245,7 +257,7 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     KEY=carol run_ok ssh_as carol hostname
     is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-carol)" "$output"
     server DELETE carol my-lab
-    KEY=carol run_ok ssh_as carol+carol--my-2dlab true
+    KEY=carol run_ok ssh_as carol+my-lab true
 }
 
 @test "who may not enter a target does not start it" {

@@ -135,6 +135,27 @@ fn a_login_name_means_the_first_that_exists() {
 }
 
 #[test]
+fn an_accounts_own_target_of_a_name_goes_before_another_of_that_name() {
+    let (place, lab) = filled();
+    let means = |login: &str| {
+        let found = place.read().resolve(parse(login.as_bytes()).unwrap(), Some("project-")).unwrap();
+        found.map(|found| found.target.id)
+    };
+    assert_eq!(means("alice+lab"), Some(lab));
+    let own = place.change(|changes| changes.add_target(&target("alice--lab", &[]), "hub")).unwrap();
+    let two = place.change(|changes| changes.add_target(&target("alice--my-2dlab", &[]), "hub")).unwrap();
+    for login in ["alice+lab", "alice@lab", "alice+LAB", "alice+alice--lab", "alice+project-alice--lab"] {
+        assert_eq!(means(login), Some(own), "{login}");
+    }
+    assert_eq!(means("alice+my-lab"), Some(two));
+    for login in ["lab", "bob+lab", "alice+project-lab"] {
+        assert_eq!(means(login), Some(lab), "{login}");
+    }
+    assert_eq!(means("nobody+lab"), None);
+    assert_eq!(means("bob+my-lab"), None);
+}
+
+#[test]
 fn all_that_is_known_of_a_key_is_told() {
     let (place, lab) = filled();
     let store = place.read();

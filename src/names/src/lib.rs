@@ -14,4 +14,5 @@ mod error;
 pub mod index;
 pub mod login;
 mod name;
+mod own;
 pub mod shared;

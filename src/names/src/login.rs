@@ -2,7 +2,7 @@
 //!
 //! | login name | is tried as |
 //! |---|---|
-//! | `ACCOUNT+TARGET` (exactly one `+`) | that account and that target |
+//! | `ACCOUNT+TARGET` (exactly one `+`) | that account and that target: one of the [account's own](OwnName), or the target itself |
 //! | anything else | a target; then an account, for its default target; then, when it holds `@`, `ACCOUNT@TARGET` split at the last `@` |
 //!
 //! [`parse`] says what a name may mean, in order; the first that exists in the store is what it means. A name with a
@@ -18,6 +18,7 @@ pub use crate::name::{
     AccountName, MAX_NAME, MAX_PREFIX, TargetName, canonical_target, check_prefix, target_lookups,
 };
 use crate::name::{check_account, check_target, uuid_digits};
+pub use crate::own::OwnName;
 
 /// Bytes that a login name has at most. Longer ones are refused before they are looked at.
 pub const MAX_LOGIN: usize = 200;

@@ -31,6 +31,7 @@ fn a_login_name_exists_when_one_of_its_meanings_does() {
         (Kind::Target, "6F1A2B3C-0D4E-4F5A-8B6C-7D8E9F0A1B2C"),
         (Kind::Target, "project-x"),
         (Kind::Target, "42"),
+        (Kind::Target, "alice--den"),
         (Kind::Account, "alice"),
         (Kind::Account, "bob@example.org"),
         (Kind::Default, "bob@example.org"),
@@ -49,6 +50,8 @@ fn a_login_name_exists_when_one_of_its_meanings_does() {
         "project-project-x",
         "alice+lab",
         "alice@lab",
+        "alice+den",
+        "alice@Den",
         "alice+project-lab",
         "alice+42",
         "project-42",
@@ -82,7 +85,7 @@ fn a_login_name_exists_when_one_of_its_meanings_does() {
         assert!(!exists(&path, no), "{no}");
     }
     let index = Index::open(&path).unwrap();
-    assert_eq!((index.len(), index.prefix()), (9, Some("project-")));
+    assert_eq!((index.len(), index.prefix()), (10, Some("project-")));
     assert!(index.contains(Kind::Target, "lab").unwrap());
     assert!(!index.contains(Kind::Target, "project-lab").unwrap());
     assert!(!index.contains(Kind::Account, "lab").unwrap());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
-use vestibule_names::login::{Candidate, target_lookups};
+use vestibule_names::login::{Candidate, OwnName, target_lookups};
 
 use super::error::StoreError;
 use super::open::{self, Opened};
@@ -155,8 +155,16 @@ impl Store {
         target: &str,
         prefix: Option<&str>,
     ) -> Result<Option<Resolved>, StoreError> {
-        let Some(target) = self.target_named(target, prefix)? else { return Ok(None) };
-        let Some(account) = account else { return Ok(Some(Resolved { account: None, target })) };
+        let Some(account) = account else {
+            let target = self.target_named(target, prefix)?;
+            return Ok(target.map(|target| Resolved { account: None, target }));
+        };
+        // The account's own goes first, so that nobody can put another target in its place.
+        let own = OwnName::new(account, target);
+        let own = own.map(|own| self.target_named(own.as_str(), None)).transpose()?.flatten();
+        let Some(target) = own.map_or_else(|| self.target_named(target, prefix), |own| Ok(Some(own)))? else {
+            return Ok(None);
+        };
         let account = self.account(account)?;
         Ok(account.map(|(account, _)| Resolved { account: Some(account), target }))
     }

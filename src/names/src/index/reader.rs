@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Kind;
 use super::header::Header;
 use super::table::{Probe, tag};
-use crate::login::{self, Candidate};
+use crate::login::{self, Candidate, OwnName};
 use crate::name::spellings;
 
 /// An open index. Opening costs one read, and so does each question; nothing is allocated. What one `Index` sees is the
@@ -55,7 +55,8 @@ impl Index {
                 Candidate::Target { account: None, target } => self.target_in(&mut probe, target)?,
                 Candidate::Target { account: Some(account), target } => {
                     probe.finds(tag(&self.header.key, Kind::Account, account))?
-                        && self.target_in(&mut probe, target)?
+                        && (self.target_in(&mut probe, target)?
+                            || self.own_in(&mut probe, account, target)?)
                 }
                 Candidate::DefaultOf(account) => {
                     probe.finds(tag(&self.header.key, Kind::Default, account))?
@@ -85,6 +86,11 @@ impl Index {
 
     fn probe(&self) -> Probe<'_> {
         Probe::new(&self.file, self.header.slots)
+    }
+
+    fn own_in(&self, probe: &mut Probe<'_>, account: &str, target: &str) -> io::Result<bool> {
+        let Some(own) = OwnName::new(account, target) else { return Ok(false) };
+        probe.finds(tag(&self.header.key, Kind::Target, own.as_str()))
     }
 
     fn target_in(&self, probe: &mut Probe<'_>, target: &str) -> io::Result<bool> {
