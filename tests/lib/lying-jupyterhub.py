@@ -77,6 +77,8 @@ class Handler(BaseHTTPRequestHandler):
         name = rest.removeprefix("users/")
         if how == "another":
             return self.answer(200, user("bob", auth_state={"keys": KEY}))
+        if how == "taker":
+            return self.answer(200, user(name, servers={"bob": {}} if name == "erik" else {}))
         server = {"name": "", "ready": False, "pending": "spawn" if how == "endless-spawn" else None}
         return self.answer(200, user(name, servers={"": server}, auth_state={"keys": KEY if name == "alice" else None}))
 
@@ -135,6 +137,9 @@ class Handler(BaseHTTPRequestHandler):
     def twice(self, _):
         odd = [{"name": 7}, None, [], user("x" * 200), user("-dash"), user("a:b"), user(".."), user("dora", servers=[])]
         self.answer(200, page(GOOD + people("alice") + odd + [user("erik", servers={"": {}, "..": {}, "a/b": {}})]))
+
+    def taker(self, _):
+        self.answer(200, page(GOOD + [user("erik", servers={"bob": {}})]))
 
     def circle(self, offset):
         self.answer(200, page(people("alice", "bob"), offset=offset, limit=2, next_offset=offset))

@@ -120,3 +120,34 @@ CASES
     is '' "$(<"$ASKED-8092")"
     run_ok grep -q authorized "$ASKED-8091"
 }
+
+# beyond PROXY_LINE: asks a hub that is another machine by its name.
+beyond() {
+    grep -q hub.example /etc/hosts || echo '127.0.0.1 hub.example' >>/etc/hosts
+    cat >/etc/vestibule/vestibule.toml.d/hub.toml <<CONF
+[source.hub]
+kind = "feed"
+url = "http://hub.example:8091/good"
+token_file = "/etc/vestibule/token"
+allow_http = true
+$1
+CONF
+    : >"$ASKED-8098"
+    limit "$REFRESH" --full
+}
+
+@test "a proxy of the configuration goes before that of the environment, and NO_PROXY's hosts are asked without" {
+    detached "$ASKED-8098" "$BOX_REPO/tests/lib/forward-proxy.py" 8098
+    wait_for 5 bash -c 'exec 9<>/dev/tcp/127.0.0.1/8098'
+    HTTP_PROXY=http://127.0.0.1:8098 run_ok beyond ''
+    matches '^http://hub.example:8091/good' "$(<"$ASKED-8098")"
+    HTTP_PROXY=http://127.0.0.1:8098 NO_PROXY=other.example,.hub.example,hub.example run_ok beyond ''
+    is '' "$(<"$ASKED-8098")"
+    HTTP_PROXY=http://127.0.0.1:9 run_ok beyond 'proxy = "http://127.0.0.1:8098"'
+    matches '^http://hub.example:8091/good' "$(<"$ASKED-8098")"
+    run_rc 1 beyond 'proxy = "http://127.0.0.1:9"'
+    matches 'refused' "$stderr"
+    run_rc 1 beyond 'proxy = "http://me:word@127.0.0.1:8098"'
+    matches 'without a user' "$stderr"
+    matches_not 'word' "$stderr"
+}

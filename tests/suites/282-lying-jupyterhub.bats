@@ -101,6 +101,21 @@ CASES
     run_ok ask good
 }
 
+@test "who calls a server as another's target is called does not get that target, asked for alone or with all" {
+    run_ok ask good 'escape = "none"' 'server = { container = "own-{username}", target = "{username}" }'
+    # erik has a server "bob", and bob is a target.
+    run_ok ask taker 'escape = "none"' 'server = { container = "own-{username}", target = "{username}" }' \
+        'named = { container = "c-{servername}", target = "{servername}" }'
+    matches "server 'bob' of user 'erik': the target 'bob' is another server's" "$output"
+    run_ok "$REFRESH" --source hub --account erik
+    matches "server 'bob' of user 'erik': the target 'bob' is another server's" "$output"
+    run_ok vestibulectl target show bob --json
+    matches own-bob "$output"
+    run_ok vestibulectl grant list --account erik
+    matches_not 'bob' "$output"
+    run_ok ask good
+}
+
 @test "when a user goes while the list is read nobody is missed" {
     run_ok ask moves
     run_ok vestibulectl account list

@@ -6,6 +6,7 @@
 //! only: the token goes nowhere else. A host is asked by `https`, unless it is this one or root's configuration says
 //! otherwise. TLS trusts the system's certificates, or the ones of a file alone (`trust.rs`).
 
+mod exchange;
 mod fault;
 mod origin;
 mod retry;
@@ -13,7 +14,6 @@ mod trust;
 
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,12 @@ use reqwest::{Method, Response, StatusCode, header};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
+pub(crate) use exchange::{Page, Question, Reply, Settings};
 pub(crate) use fault::HttpFault;
 use origin::Origin;
 pub(crate) use origin::percent_encoded;
 pub(crate) use retry::chance;
 pub(crate) use trust::client_config;
-
-use crate::secret::Secret;
 
 /// Redirects that one question follows.
 const MAX_REDIRECTS: usize = 4;
@@ -35,29 +34,6 @@ const MAX_REDIRECTS: usize = 4;
 const MAX_EVENT: usize = 64 * 1024;
 /// Bytes of a header that is kept: a cursor, an ETag, a link.
 const MAX_HEADER: usize = 1024;
-
-/// How a hub is asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// `https://host[:port]/path`, for the host that everything is asked of.
-    pub(crate) url: String,
-    /// Sent as `Authorization: WORD TOKEN`.
-    pub(crate) token: Option<(&'static str, Secret)>,
-    /// Certificates of authorities to trust in place of the system's, in PEM.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Plain HTTP to another machine is allowed.
-    pub(crate) allow_http: bool,
-    /// For a connection, TLS included.
-    pub(crate) connect: Duration,
-    /// Between two reads that bring something.
-    pub(crate) read: Duration,
-    /// For one answer, from the question to its last byte.
-    pub(crate) whole: Duration,
-    /// How often one question is asked again.
-    pub(crate) retries: u32,
-    /// Bytes of an answer, after gzip.
-    pub(crate) max_body: usize,
-}
 
 /// Connections to one hub, kept alive between questions.
 #[derive(Debug)]
@@ -68,41 +44,6 @@ pub(crate) struct Client {
     settings: Settings,
     /// The hub wants to be left alone until then, by all who ask.
     quiet_until: Mutex<Option<Instant>>,
-}
-
-/// One question.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Question<'a> {
-    /// The `ETag` that the last answer had.
-    pub(crate) etag: Option<&'a str>,
-    /// The media type that is asked for.
-    pub(crate) accept: &'a str,
-    /// How long the hub may think before it answers: a long poll.
-    pub(crate) wait: Option<Duration>,
-}
-
-/// What a hub said.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    /// 304, or 204: nothing else than what is known.
-    Unchanged,
-    /// 404.
-    NotFound,
-    /// 410: what was asked by (a cursor, a page) is not known any more.
-    Gone,
-    /// 200.
-    Page(Page),
-}
-
-/// A body, whole.
-#[derive(Debug)]
-pub(crate) struct Page {
-    /// Its bytes, out of gzip.
-    pub(crate) body: Vec<u8>,
-    /// Its `ETag`, when it has one of a usable size.
-    pub(crate) etag: Option<String>,
-    /// Its media type without parameters, in lower case; empty when the hub names none.
-    pub(crate) media_type: String,
 }
 
 impl Client {
@@ -121,6 +62,12 @@ impl Client {
         if origin.is_loopback() {
             // Nobody between a program and its own machine.
             builder = builder.no_proxy();
+        } else if let Some(proxy) = &settings.proxy {
+            if !proxy.starts_with("http://") && !proxy.starts_with("https://") || proxy.contains('@') {
+                return Err(HttpFault::Address("the proxy: want http://host:port, without a user"));
+            }
+            let proxy = reqwest::Proxy::all(proxy.as_str())?.no_proxy(reqwest::NoProxy::from_env());
+            builder = builder.proxy(proxy);
         }
         let inner = builder.build()?;
         Ok(Client { inner, runtime, origin, settings, quiet_until: Mutex::new(None) })

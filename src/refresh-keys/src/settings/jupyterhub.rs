@@ -19,6 +19,8 @@ pub(crate) struct Jupyterhub {
     /// Plain HTTP to another machine is allowed.
     #[serde(default)]
     pub(crate) allow_http: bool,
+    /// In place of the environment's.
+    pub(crate) proxy: Option<String>,
     /// Seconds for one answer.
     #[serde(default = "super::network::timeout")]
     pub(crate) timeout: u32,

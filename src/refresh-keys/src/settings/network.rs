@@ -24,6 +24,8 @@ pub(crate) struct Feed {
     /// Plain HTTP to another machine is allowed.
     #[serde(default)]
     pub(crate) allow_http: bool,
+    /// In place of the environment's.
+    pub(crate) proxy: Option<String>,
     /// Seconds for one answer.
     #[serde(default = "timeout")]
     pub(crate) timeout: u32,
@@ -51,6 +53,8 @@ pub(crate) struct Url {
     /// Plain HTTP to another machine is allowed.
     #[serde(default)]
     pub(crate) allow_http: bool,
+    /// In place of the environment's.
+    pub(crate) proxy: Option<String>,
     /// Seconds for one answer.
     #[serde(default = "timeout")]
     pub(crate) timeout: u32,

@@ -84,6 +84,7 @@ impl Feed {
             token: token.map(|token| ("Bearer", token)),
             ca_file: settings.ca_file.clone(),
             allow_http: settings.allow_http,
+            proxy: settings.proxy.clone(),
             connect: Duration::from_secs(10),
             read: Duration::from_secs(20),
             whole: Duration::from_secs(settings.timeout.into()),

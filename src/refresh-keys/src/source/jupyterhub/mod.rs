@@ -10,10 +10,12 @@ mod names;
 mod wake;
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use vestibule::names::login::{AccountName, TargetName};
-use vestibule::store::Scope;
+use vestibule::store::{Scope, Store};
 
 use super::{Answer, Ask, Source, SourceFault, parallel};
 use crate::http::{Client, Question, Reply, percent_encoded};
@@ -58,6 +60,7 @@ impl<'a> Jupyterhub<'a> {
             token: Some(("token", Secret::read(&settings.token_file)?)),
             ca_file: settings.ca_file.clone(),
             allow_http: settings.allow_http,
+            proxy: settings.proxy.clone(),
             connect: Duration::from_secs(10),
             read: Duration::from_secs(20),
             whole: Duration::from_secs(settings.timeout.into()),
@@ -224,6 +227,27 @@ impl<'a> Jupyterhub<'a> {
         })
     }
 
+    /// Which targets of a user, who alone is asked about, are known as those of others.
+    fn taken(&self, user: &User, store: &Path) -> Result<HashSet<String>, SourceFault> {
+        let store = Store::open_read(store)?;
+        let mut taken = HashSet::new();
+        let named = user.servers.iter().flatten().map(|(name, _)| name.as_str());
+        for server in std::iter::once("").chain(named) {
+            let Ok(row) = self.row(&user.name, server) else { continue };
+            let Ok(name) = TargetName::try_from(row.name.as_str()) else { continue };
+            let Some(target) = store.target_named(name.as_str(), None)? else { continue };
+            let mut accounts = Vec::new();
+            store.grants(None, Some(target.id), |grant| {
+                accounts.push(grant.account);
+                ControlFlow::Continue(())
+            })?;
+            if !accounts.is_empty() && !accounts.contains(&user.name) {
+                taken.insert(name.as_str().to_owned());
+            }
+        }
+        Ok(taken)
+    }
+
     /// A page of users, each asked for by itself where keys are wanted: a list has no `auth_state`.
     fn each(
         &self,
@@ -259,7 +283,8 @@ impl Source for Jupyterhub<'_> {
             && further.is_idle()
         {
             if let Some(user) = self.user(name)? {
-                self.say(&user, keys, &mut Said::default(), &mut further, sink)?;
+                let targets = self.taken(&user, ask.store)?;
+                self.say(&user, keys, &mut Said { targets, ..Said::default() }, &mut further, sink)?;
             }
             return Ok(Answer::Whole { cursor: None });
         }

@@ -1,0 +1,66 @@
+//! What goes to a hub and what comes back, once it has been made sure of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// How a hub is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// `https://host[:port]/path`, for the host that everything is asked of.
+    pub(crate) url: String,
+    /// Sent as `Authorization: WORD TOKEN`.
+    pub(crate) token: Option<(&'static str, Secret)>,
+    /// Certificates of authorities to trust in place of the system's, in PEM.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Plain HTTP to another machine is allowed.
+    pub(crate) allow_http: bool,
+    /// Between this machine and others, in place of what the environment says.
+    pub(crate) proxy: Option<String>,
+    /// For a connection, TLS included.
+    pub(crate) connect: Duration,
+    /// Between two reads that bring something.
+    pub(crate) read: Duration,
+    /// For one answer, from the question to its last byte.
+    pub(crate) whole: Duration,
+    /// How often one question is asked again.
+    pub(crate) retries: u32,
+    /// Bytes of an answer, after gzip.
+    pub(crate) max_body: usize,
+}
+
+/// One question.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Question<'a> {
+    /// The `ETag` that the last answer had.
+    pub(crate) etag: Option<&'a str>,
+    /// The media type that is asked for.
+    pub(crate) accept: &'a str,
+    /// How long the hub may think before it answers: a long poll.
+    pub(crate) wait: Option<Duration>,
+}
+
+/// What a hub said.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// 304, or 204: nothing else than what is known.
+    Unchanged,
+    /// 404.
+    NotFound,
+    /// 410: what was asked by (a cursor, a page) is not known any more.
+    Gone,
+    /// 200.
+    Page(Page),
+}
+
+/// A body, whole.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Its bytes, out of gzip.
+    pub(crate) body: Vec<u8>,
+    /// Its `ETag`, when it has one of a usable size.
+    pub(crate) etag: Option<String>,
+    /// Its media type without parameters, in lower case; empty when the hub names none.
+    pub(crate) media_type: String,
+}
