@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 if [[ ${1-} != --built ]]; then
     echo "== what building and running need"
-    tests/setup.sh
+    tests/setup.sh --demo
     echo "== make build"
     make --no-print-directory build
 fi

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs what building, testing and the demo need and this machine lacks: Debian packages, by apt, and nothing else.
-# Quick and silent when everything is there. Starts no service and enables none.
+# setup.sh [--demo]: installs what building, the demo and, without --demo, the tests need and this machine lacks: Debian
+# packages, by apt, and nothing else. Quick and silent when everything is there. Starts no service and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,8 +10,8 @@ die() { say "$*"; exit 1; }
 [[ $(uname -s) == Linux ]] || die "this needs Linux"
 [[ $(id -u) == 0 ]] || die "must be run as root: the tests make namespaces, users and containers of their own"
 
-# What shows that a package is there (a program, or a file), and the package.
-needed='
+# What shows that a package is there (a program, or a file), and the package: for building and the demo, and for the tests.
+for_demo='
     gcc gcc
     make make
     /usr/lib/*/libc.a libc6-dev
@@ -21,6 +21,12 @@ needed='
     /usr/sbin/dockerd docker.io
     /usr/bin/docker docker.io
     iptables iptables
+    ps procps
+    ip iproute2
+    setcap libcap2-bin
+    /usr/lib/python3*/pty.py python3
+'
+for_tests='
     bats bats
     shellcheck shellcheck
     mandoc mandoc
@@ -31,10 +37,6 @@ needed='
     openssl openssl
     /usr/lib/postgresql/*/bin/postgres postgresql
     psql postgresql-client
-    ps procps
-    ip iproute2
-    setcap libcap2-bin
-    /usr/lib/python3*/pty.py python3
     /usr/lib/python3*/ensurepip python3-venv
     /usr/lib/python3/dist-packages/paramiko python3-paramiko
     mmdebstrap mmdebstrap
@@ -61,6 +63,8 @@ needed='
     podman podman
     crun crun
 '
+needed=$for_demo
+[[ ${1-} == --demo ]] || needed+=$for_tests
 
 present() {
     local file
