@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 const KNOWN: [(&str, &str); 10] = [
     ("enter/src/address.rs", "an address, to a program"),
     ("enter/src/args.rs", "to_operator, for who runs it by hand"),
+    ("enter/src/attend.rs", "is looked at, not written to"),
     ("enter/src/engine/exec.rs", "the command's own bytes"),
-    ("enter/src/monitor.rs", "is looked at, not written to"),
     ("enter/src/session.rs", "the target's words of welcome"),
     ("enter/src/sftp_refusal.rs", "a line of messages, in packets of SFTP"),
     ("enter/src/waiting.rs", "is looked at, not written to"),
