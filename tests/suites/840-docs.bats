@@ -218,9 +218,14 @@ CONF
     wait_for 20 docker exec jupyter-alice true
     follow docs/jupyterhub.md --only "The bastion's side"
     follow docs/jupyterhub.md --only "A key"
-    follow docs/jupyterhub.md --only "Servers with names, teachers, and servers that sleep"
+    run_ok "${hub[@]}" --request DELETE "$api/users/alice/server"
+    wait_for 20 server_is_stopped
+    follow docs/jupyterhub.md --only "Servers that sleep"
+    run_ok docker exec jupyter-alice true
     kill "$pid"
 }
+
+server_is_stopped() { ! docker exec jupyter-alice true >/dev/null 2>&1; }
 
 @test "docs/studios.md, with a hub and a SSH server at another address" {
     ln -s "$BOX_REPO/examples/reference-hub" /root/reference-hub
