@@ -13,4 +13,5 @@ if [[ ${1-} != --built ]]; then
 fi
 options=()
 [[ -z ${CARGO_TARGET_DIR-} ]] || options+=(--env "CARGO_TARGET_DIR=$(realpath "$target")")
+[[ -z ${PROFILE-} ]] || options+=(--env "PROFILE=$PROFILE")
 exec tests/lib/box --bind "$(realpath "$target")" "${options[@]}" tests/lib/demo-inside

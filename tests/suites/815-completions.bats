@@ -64,7 +64,7 @@ shell() {
         run_ok offered vestibulectl "${words[@]}" --
         listed=$(sort <<<"$output")
         run_ok vestibulectl "${words[@]}" --help
-        is "$(grep -o -E '^ +(-[a-zA-Z], )?--[a-z-]+' <<<"$output" | grep -o -e '--.*' | sort)" "$listed"
+        is "$(grep -o -E '^ +(-[a-zA-Z], )?--[a-z0-9-]+' <<<"$output" | grep -o -e '--.*' | sort)" "$listed"
     done
     run_ok offered vestibulectl account show ''
     is $'zebedee\nzoe' "$output"
