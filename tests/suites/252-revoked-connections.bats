@@ -176,3 +176,14 @@ count() { [[ $(pgrep -c -f "^sleep $1") == "$2" ]]; }
     wait_for 20 count 5003 0
     echo "# 200 sessions ended in $(($(date +%s%3N) - begun)) ms" >&3
 }
+
+@test "a connection whose judge was killed ends; nobody judges as root" {
+    forward alice+den -L 7001:localhost:8000
+    wait_for 10 forwards 7001
+    local judge keeper
+    keeper=$(pgrep -x -u root enter)
+    judge=$(pgrep -P "$keeper" -u vestibule)
+    kill -KILL "$judge"
+    wait_for 5 fails kill -0 "$FORWARD"
+    expect_audit 'event=revoked target=den reason=unwatched'
+}

@@ -35,6 +35,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 /// A judge that takes longer is hung.
 const JUDGE_WITHIN: Duration = Duration::from_secs(30);
+/// For one that was ended to be gone.
+const REAP_WITHIN: Duration = Duration::from_millis(100);
 
 /// Why a session has to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +65,12 @@ pub struct Watch {
     judge: Option<Judge>,
     /// Something was taken away since it began.
     again: bool,
+    /// The judge that was there from the beginning. One that has gone is not followed by another: who can't become
+    /// powerless any more must not judge.
     standing: Option<Standing>,
+    stands: bool,
+    /// It was asked, and has not answered yet.
+    owes: bool,
 }
 
 /// A judge that is at work.
@@ -74,7 +81,8 @@ struct Judge {
     until: Instant,
 }
 
-/// A judge that waits for its next case: for who can't become powerless any more when it needs one.
+/// A judge that waits for its next case: for who can't become powerless any more when it needs one. When it dies the watch
+/// says that the session is over.
 #[derive(Debug)]
 pub struct Standing {
     socket: OwnedFd,
@@ -162,7 +170,9 @@ impl Watch {
             retry: RETRY,
             judge: None,
             again: false,
+            stands: standing.is_some(),
             standing,
+            owes: false,
         };
         if let Some(standing) = &watch.standing {
             watch.epoll.add(&standing.socket, EpollEvent::new(EpollFlags::EPOLLIN, JUDGE))?;
@@ -248,11 +258,17 @@ impl Watch {
     /// Has the case judged.
     fn look(&mut self, now: Instant) {
         let asked = match &self.standing {
+            // One that hangs is not asked more than it takes: this process must not wait for room.
+            Some(_) if self.owes => return self.later(now),
             Some(standing) => pass::send(standing.socket.as_fd(), b"judge", None).map(|()| None),
+            None if self.stands => return self.later(now),
             None => self.fork().map(Some),
         };
         match asked {
-            Ok(child) => self.judge = Some(Judge { child, until: now + JUDGE_WITHIN }),
+            Ok(child) => {
+                self.owes = child.is_none();
+                self.judge = Some(Judge { child, until: now + JUDGE_WITHIN });
+            }
             Err(_) => self.later(now),
         }
     }
@@ -277,9 +293,15 @@ impl Watch {
             (None, None) => return None,
         };
         let answer = pass::receive(socket.as_fd()).ok().flatten();
+        if child.is_none() {
+            self.owes = false;
+        }
         if answer.is_none() && child.is_none() {
-            // A standing judge that has died is not asked again.
+            // Only somebody of its own user can have ended it, and nobody is left who would hear of a revocation.
             self.standing = None;
+            self.dismiss();
+            let (reason, cause) = ("unwatched".to_owned(), "who judges it was ended".to_owned());
+            return Some(Ending { loss: Loss::Taken, reason, cause });
         }
         let fields = answer.and_then(|(bytes, _)| wire::receive(&bytes[..]).ok()).unwrap_or_default();
         self.dismiss();
@@ -315,7 +337,8 @@ impl Watch {
         if let Some(Judge { child: Some((socket, child)), .. }) = self.judge.take() {
             let _ = self.epoll.delete(&socket);
             let _ = child.signal(nix::libc::SIGKILL);
-            let _ = child.wait();
+            // One that a disk holds does not end yet; who watches goes on.
+            let _ = child.wait_at_most(REAP_WITHIN);
         }
     }
 

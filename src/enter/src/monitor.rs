@@ -11,6 +11,7 @@ use vestibule::config::Config;
 use vestibule::exit::Exit;
 use vestibule::messages::{Line, Refusal, shown};
 use vestibule::paths;
+use vestibule::watch::Watch;
 use vestibule_sys::caps::{self, Cap, Caps};
 use vestibule_sys::process::{self, Child, Ended};
 use vestibule_sys::signals::{self, SignalFd};
@@ -131,7 +132,8 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     // Before the first word: a signal that arrives from now on is kept for the relay.
     let signals = SignalFd::new(&[SIGHUP, SIGTERM, SIGWINCH]).or_setup("signalfd")?;
     let (mut terminal, mut nest) = (None, NestEnds::default());
-    let begun = begin(session, worker, socket, &mut terminal, &mut nest, &signals)?;
+    let mut watch = revoked::watch(session, log);
+    let begun = begin(session, worker, socket, (&mut terminal, &mut nest), &signals, (watch.as_mut(), log))?;
     let (target, user) = match &begun {
         Begun::Refused { code, line, cause } => {
             give_back(terminal.as_ref());
@@ -153,7 +155,6 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     };
     let pid = if let Begun::Inside { child, .. } = &begun { child.pid() } else { worker.pid() };
     let _registered = register(session, target, user, pid, log);
-    let mut watch = revoked::watch(session, log);
     let began = Instant::now();
     let ended = match &begun {
         Begun::Inside { child, leader, target, .. } => {
@@ -219,9 +220,9 @@ fn begin(
     session: &Session,
     worker: &Child,
     socket: &OwnedFd,
-    terminal: &mut Option<Terminal>,
-    nest: &mut NestEnds,
+    (terminal, nest): (&mut Option<Terminal>, &mut NestEnds),
     signals: &SignalFd,
+    (mut watch, log): (Option<&mut Watch>, &Syslog),
 ) -> Result<Begun, Refused> {
     let mut end = Instant::now() + ENTER_WITHIN;
     let (mut begun, mut place) = (None, None);
@@ -239,12 +240,17 @@ fn begin(
             let seconds = ENTER_WITHIN.as_secs();
             return Err(Refused::new(Refusal::TooSlow { seconds }, "the worker says nothing"));
         }
-        match waiting.look(socket.as_fd(), signals, left).or_setup("poll")? {
+        match waiting.look(socket.as_fd(), signals, watch.as_deref_mut(), left).or_setup("poll")? {
             Look::Word => {}
             Look::Nothing => continue,
             Look::Left(target) => {
                 let _ = worker.signal(SIGKILL); // and not who starts the target
                 return Ok(Begun::Left { target });
+            }
+            Look::Revoked(target, ending) => {
+                let _ = worker.signal(SIGKILL);
+                waiting.over();
+                return Err(revoked::note(session, &target, &ending, log));
             }
         }
         let Some((message, fd)) = pass::receive(socket.as_fd()).or_setup("recvmsg")? else {

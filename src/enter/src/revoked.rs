@@ -114,5 +114,11 @@ fn above() -> Vec<OwnedFd> {
             _ => break,
         }
     }
+    if above.is_empty() && parent > 1 {
+        // Where /proc shows nothing (hidepid) it is the next one alone. It is ended without any capability, so one of
+        // another user is left alone.
+        let held = pidfd_open(parent).ok().filter(|_| process::parent_pid() == parent);
+        above.extend(held);
+    }
     above
 }

@@ -1,4 +1,5 @@
-//! The time in which a client waits for its target to be started: what it sees, and whether it is still there.
+//! The time in which a client waits for its target to be started: what it sees, whether it is still there, and whether it
+//! may still come in.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,11 +7,12 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use vestibule::messages::{Line, WakeStep, waking};
+use vestibule::watch::{Ending, Watch};
 use vestibule_sys::pty;
 use vestibule_sys::signals::SignalFd;
 
 use crate::relay::libc_signal::{SIGHUP, SIGTERM};
-use crate::relay::{is_ready, wait};
+use crate::relay::{is_ready, wait, watched};
 
 /// What is known of the waiting.
 pub(crate) struct Waiting {
@@ -30,6 +32,8 @@ pub(crate) enum Look {
     Nothing,
     /// The client went; the target that it waited for.
     Left(String),
+    /// What let it in was taken away; the target that it waited for.
+    Revoked(String, Ending),
 }
 
 impl Waiting {
@@ -42,6 +46,7 @@ impl Waiting {
         &self,
         socket: BorrowedFd<'_>,
         signals: &SignalFd,
+        watch: Option<&mut Watch>,
         limit: Duration,
     ) -> io::Result<Look> {
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
@@ -51,17 +56,24 @@ impl Waiting {
         if self.target.is_some() {
             polled.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
             polled.push(PollFd::new(stderr.as_fd(), PollFlags::empty()));
+            polled.push(watched(watch.as_deref(), socket));
         }
         wait(&mut polled, limit)?;
         let ready = |n: usize, flags| polled.get(n).is_some_and(|p| is_ready(p, flags));
+        let word = ready(0, PollFlags::POLLIN);
         if let Some(target) = &self.target {
             let ended = ready(1, PollFlags::POLLIN)
                 && std::iter::from_fn(|| signals.next().ok().flatten()).any(|s| s == SIGHUP || s == SIGTERM);
             if ended || ready(2, PollFlags::empty()) {
                 return Ok(Look::Left(target.clone()));
             }
+            if ready(3, PollFlags::POLLIN)
+                && let Some(ending) = watch.and_then(Watch::serve)
+            {
+                return Ok(Look::Revoked(target.clone(), ending));
+            }
         }
-        Ok(if ready(0, PollFlags::POLLIN) { Look::Word } else { Look::Nothing })
+        Ok(if word { Look::Word } else { Look::Nothing })
     }
 
     /// Takes the worker's news of what is waited for, and draws it. How long that may still take; `None` when it makes no

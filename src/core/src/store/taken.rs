@@ -154,9 +154,9 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
         let _ = std::fs::remove_file(&new);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
         file.set_permissions(PermissionsExt::from_mode(0o644))?;
+        // No token yet, but their room: a disk that is full later keeps nobody from hearing.
+        header.resize(usize::try_from(place(ROOM - 1)).unwrap_or(0) + TOKEN, 0);
         file.write_all_at(&header, 0)?;
-        // There is no token yet, but a hole to read them from.
-        file.set_len(HEADER as u64 + ROOM * TOKEN as u64)?;
         std::fs::rename(&new, &ledger)
     })();
     if made.is_err() {
