@@ -30,8 +30,10 @@ pub(crate) struct Kept {
     pub(crate) registered: Registered,
     /// Where the cookies of the client's X display are.
     pub(crate) display: Option<Cookies>,
-    /// The container's first process, where forwards end in it.
+    /// The container's first process, where forwards end in it, or at its address.
     pub(crate) container: Option<OwnedFd>,
+    /// Whether they end at an address, which another container may have as soon as this one has gone.
+    pub(crate) by_address: bool,
     /// Says when what let it in was taken away.
     pub(crate) watch: Watch,
 }
@@ -66,6 +68,7 @@ pub(crate) fn keep(sshd: &Child, mut kept: Kept, log: &Syslog) -> i32 {
     }
     let (why, words) = match over {
         Over::Client => ("client", None),
+        Over::Container if kept.by_address => ("container", Some(Duration::ZERO)),
         Over::Container => ("container", Some(LAST_WORDS)),
         // Nobody could say a word to a client that only forwards.
         Over::Revoked(_) if !has_session(sshd) => ("revocation", Some(Duration::ZERO)),

@@ -142,13 +142,13 @@ fn begin(
     let (uid, gid) = crate::args::shared_ids().map_err(Refused::setup)?;
     let mut parser = Parser::start(uid, gid, Some(socket.as_fd()))?;
     let who = parser.login(&question.login, &question.auth_info, question.client.as_bytes())?;
-    let come = place::Come { connection: id, who: &who, config: &config, uid, gid };
+    let come = place::Come { connection: id, who: &who, config: &config, sshd: process, uid, gid };
     let place = place::find(&come, &mut parser, &mut || tell(socket, &[b"wait"], None))?;
     parser.end();
     let network = match &place {
         Place::Target(_) => "target",
         Place::Nowhere(..) => "none",
-        Place::Bastion => "bastion",
+        Place::Bastion(_) => "bastion",
     };
     let account = who.account.as_ref();
     let name = who.facts.name.as_str();
@@ -186,6 +186,7 @@ fn begin(
         ),
     );
     let mut display = None;
+    let by_address = matches!(place, Place::Bastion(_));
     let container = match place {
         Place::Target(container) => {
             if who.facts.x11 {
@@ -198,9 +199,9 @@ fn begin(
             tell(socket, &[b"nowhere"], None);
             None
         }
-        Place::Bastion => {
+        Place::Bastion(container) => {
             tell(socket, &[b"stay"], None);
-            None
+            container
         }
     };
     let case = Case {
@@ -214,7 +215,7 @@ fn begin(
     // Once this process has given up its privileges it can't make one that is nobody.
     let judge = Standing::start(&case, || process::become_user(uid, gid, &[gid]));
     let watch = judge.and_then(|judge| Watch::new(case, Some(judge))).or_setup("watching for revocations")?;
-    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, display, container, watch })
+    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, display, container, by_address, watch })
 }
 
 /// Sends the container's network namespace, and the mounts in which names are looked up as it does.

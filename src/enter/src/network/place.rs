@@ -3,9 +3,13 @@
 //! sshd moves once, before it knows whether a session or only forwards will come. So a target that is started on connect
 //! is started here, if its policy grants forwards at all; else the session does it, which can say more to the user.
 
+use std::os::fd::OwnedFd;
+
 use vestibule::config::Config;
 use vestibule::messages::Refusal;
 use vestibule_sys::namespaces::Kind;
+
+use vestibule_sys::procfs::ProcDir;
 
 use crate::container::Proven;
 use crate::parser::{Login, Parser, Way};
@@ -19,8 +23,9 @@ pub(super) enum Place {
     Target(Box<Proven>),
     /// Nowhere, for this reason, which may be that the target could not be started.
     Nowhere(String, Option<Failed>),
-    /// On the bastion: a target that is entered by TCP, and its one address.
-    Bastion,
+    /// On the bastion: a target that is entered by TCP, and its one address; and the container's first process where that
+    /// is one on this host.
+    Bastion(Option<OwnedFd>),
 }
 
 /// Who came.
@@ -29,6 +34,8 @@ pub(super) struct Come<'a> {
     pub(super) connection: &'a str,
     pub(super) who: &'a Login,
     pub(super) config: &'a Config,
+    /// sshd's process.
+    pub(super) sshd: &'a ProcDir,
     /// What the parser runs as.
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -39,8 +46,11 @@ pub(super) struct Come<'a> {
 /// own, and meanwhile forwards end nowhere.
 pub(super) fn find(come: &Come<'_>, parser: &mut Parser, still: &mut dyn FnMut()) -> Result<Place, Refused> {
     let facts = &come.who.facts;
-    if matches!(facts.way, Way::TcpFixed | Way::TcpContainer { .. }) {
-        return Ok(Place::Bastion);
+    if let Way::TcpContainer { .. } = &facts.way {
+        return Ok(behind_an_address(come, parser));
+    }
+    if let Way::TcpFixed = &facts.way {
+        return Ok(Place::Bastion(None));
     }
     let mut open = || as_it_is(come, parser);
     let found = if facts.forwards {
@@ -82,12 +92,32 @@ pub(super) fn find(come: &Come<'_>, parser: &mut Parser, still: &mut dyn FnMut()
     }
 }
 
+/// A container that is reached at its address has that address as long as it runs; then another one may have it, and
+/// what `keys-lookup` granted leads there. One that was started since the connection began is such another.
+fn behind_an_address(come: &Come<'_>, parser: &mut Parser) -> Place {
+    match as_it_is(come, parser) {
+        Ok(container) => match (container.process.start_time(), come.sshd.start_time()) {
+            (Ok(container_began), Ok(sshd_began)) if container_began < sshd_began => {
+                Place::Bastion(Some(container.pidfd))
+            }
+            _ => Place::Nowhere("the container was started meanwhile".to_owned(), None),
+        },
+        Err(refused) if matches!(refused.refusal, Refusal::NotRunning { .. } | Refusal::Gone { .. }) => {
+            Place::Nowhere(refused.cause, None)
+        }
+        // Of an engine elsewhere, or one whose containers' processes are not seen here.
+        Err(_) => Place::Bastion(None),
+    }
+}
+
 /// Opens the container as it is now.
 fn as_it_is(come: &Come<'_>, parser: &mut Parser) -> Result<Proven, Refused> {
     let name = &come.who.facts.name;
     match &come.who.facts.way {
         Way::Namespace(leader) => leader::find(leader, name).and_then(|pid| Proven::open(pid, None, name)),
-        Way::Docker { engine, container } | Way::DockerExec { engine, container, .. } => {
+        Way::Docker { engine, container }
+        | Way::DockerExec { engine, container, .. }
+        | Way::TcpContainer { engine, container, .. } => {
             let found = engine::inspect(come.config, engine, container, name, parser)?;
             if found.pid <= 1 {
                 let target = name.clone();
@@ -96,8 +126,6 @@ fn as_it_is(come: &Come<'_>, parser: &mut Parser) -> Result<Proven, Refused> {
             }
             Proven::open(found.pid, Some(&found.id), name)
         }
-        Way::TcpFixed | Way::TcpContainer { .. } => {
-            Err(Refused::setup("a tcp target has no namespaces to enter"))
-        }
+        Way::TcpFixed => Err(Refused::setup("a tcp target has no namespaces to enter")),
     }
 }

@@ -8,7 +8,9 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use vestibule::paths;
@@ -17,16 +19,61 @@ use vestibule_sys::process;
 use vestibule_sys::procfs::ProcDir;
 
 use crate::container::Proven;
+use crate::relay::libc_signal::SIGKILL;
 
 const FILES: [&str; 2] = ["resolv.conf", "hosts"];
 /// The C library takes three servers and six domains; a table of hosts may be longer.
 const MAX_FILE: u64 = 64 << 10;
+
+/// For reading two files of the container's. One that hangs (a file system that the container serves itself) costs the
+/// container's names, not the session.
+const MADE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A mount namespace for sessions of `container`; `None` where its files are as the bastion's.
 ///
 /// # Errors
 /// What went wrong, in one line.
 pub(super) fn mounts(container: &Proven) -> io::Result<Option<OwnedFd>> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let child = process::fork_child(|| {
+        vestibule_sys::fds::close_in_child(ours.as_fd());
+        let word: i32 = match differing(container)
+            .and_then(|files| if files.is_empty() { Ok(SAME) } else { make(&files).map(|()| MADE) })
+        {
+            Ok(word) => word,
+            Err(e) => e.raw_os_error().unwrap_or(OTHER),
+        };
+        let _ = (&theirs).write_all(&word.to_ne_bytes());
+        // Its namespace lives as long as it does, or as somebody holds it.
+        let _ = (&theirs).read(&mut [0]);
+        0
+    })?;
+    drop(theirs);
+    let mut word = [0; 4];
+    ours.set_read_timeout(Some(MADE_WITHIN))?;
+    let made = match ours.read_exact(&mut word).map(|()| i32::from_ne_bytes(word)) {
+        Ok(SAME) => Ok(None),
+        Ok(MADE) => ProcDir::open(child.pid()).and_then(|process| namespaces::mounts_of(&process)).map(Some),
+        Ok(OTHER) => Err(io::Error::other("a file of the container's is none that can be read")),
+        Ok(errno) => Err(io::Error::from_raw_os_error(errno)),
+        Err(e) => {
+            let _ = child.signal(SIGKILL);
+            Err(if e.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { e })
+        }
+    };
+    drop(ours);
+    // It ends now; one that hangs has been told to, and is not waited for.
+    child.wait_at_most(Duration::from_millis(200))?;
+    made
+}
+
+/// The child's words; errors are positive.
+const SAME: i32 = 0;
+const MADE: i32 = -1;
+const OTHER: i32 = -2;
+
+/// Those of the container's files that are not as the bastion's, whose place they can take.
+fn differing(container: &Proven) -> io::Result<Vec<(&'static str, Vec<u8>)>> {
     let mut files = Vec::new();
     for name in FILES {
         let path = format!("/etc/{name}");
@@ -42,29 +89,7 @@ pub(super) fn mounts(container: &Proven) -> io::Result<Option<OwnedFd>> {
             files.push((name, bytes));
         }
     }
-    if files.is_empty() {
-        return Ok(None);
-    }
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    let child = process::fork_child(|| {
-        vestibule_sys::fds::close_in_child(ours.as_fd());
-        let made = make(&files);
-        let errno = made.err().map_or(0, |e| e.raw_os_error().unwrap_or(-1));
-        let _ = (&theirs).write_all(&errno.to_ne_bytes());
-        // Its namespace lives as long as it does, or as somebody holds it.
-        let _ = (&theirs).read(&mut [0]);
-        0
-    })?;
-    drop(theirs);
-    let mut errno = [0; 4];
-    (&ours).read_exact(&mut errno)?;
-    let made = match i32::from_ne_bytes(errno) {
-        0 => ProcDir::open(child.pid()).and_then(|process| namespaces::mounts_of(&process)),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    };
-    drop(ours);
-    child.wait()?;
-    made.map(Some)
+    Ok(files)
 }
 
 fn make(files: &[(&str, Vec<u8>)]) -> io::Result<()> {
