@@ -189,6 +189,38 @@ release_sftp() {
     docker exec den rm -r /usr/lib/openssh /usr/libexec/vestibule /tmp/caught
 }
 
+@test "the image's server is found also where sshd's own is the Subsystem, and where it is not it is said" {
+    sed -i 's/^Subsystem.*/Subsystem sftp internal-sftp/' /etc/ssh/sshd_config.box
+    sshd_restart
+    vestibulectl target set den --sftp image
+    printf 'pwd\n' >"$BATS_TEST_TMPDIR/batch"
+    run_any batch alice+den
+    is_not 0 "$status"
+    matches "vestibule: the SFTP server can't be executed in the container: No such file or directory; .*\(session [a-z0-9]+\)" "$stderr"
+    expect_audit 'result=refused exit=207'
+    # Ours stands for one that the image has.
+    docker exec den mkdir -p /usr/lib/ssh
+    docker cp /usr/libexec/vestibule/sftp-server den:/usr/lib/ssh/sftp-server
+    docker exec den chmod 755 /usr/lib/ssh/sftp-server
+    run_ok batch alice+den
+    matches '/home/alice' "$output"
+    hold_sftp alice+den
+    is /usr/lib/ssh/sftp-server "$(readlink "/proc/$SFTP_PID/exe")"
+    release_sftp
+    # A user whose shell lets nobody in has files nevertheless, as with ours.
+    docker exec den sed -i 's,^alice:\(.*\):.*,alice:\1:/bin/false,' /etc/passwd
+    run_ok batch alice+den
+    docker exec den sed -i 's,^alice:\(.*\):.*,alice:\1:/bin/sh,' /etc/passwd
+    # And by the engine.
+    vestibulectl target add engined --driver docker --container den --exec engine --user alice --sftp image
+    vestibulectl grant add alice engined
+    run_ok batch alice+engined
+    matches 'Remote working directory: /' "$output"
+    docker exec den rm -r /usr/lib/ssh
+    vestibulectl target set den --sftp own
+    sshd_start
+}
+
 @test "a target may have no SFTP, and says so" {
     vestibulectl target set den --sftp none
     run_any scp_as /run/box/files/tree/a alice+den@bastion:a

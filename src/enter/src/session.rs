@@ -8,7 +8,7 @@ use vestibule::messages::{Refusal, Why};
 use vestibule_sys::{exec, fds, process, pty, signals};
 
 use crate::refused::{OrRefuse, Refused};
-use crate::sftp::Sealed;
+use crate::sftp::Ready;
 use crate::users::User;
 use crate::worker;
 
@@ -25,6 +25,8 @@ pub(crate) struct Program {
 pub(crate) enum What {
     /// A file of the container's.
     File(CString),
+    /// The first of these files of the container's that is there.
+    FirstOf(Vec<CString>),
     /// Sealed memory that came along.
     Sealed(OwnedFd),
 }
@@ -56,9 +58,9 @@ impl Program {
         })
     }
 
-    /// The SFTP server that came along.
-    pub(crate) fn carried(server: Sealed, env: Vec<CString>) -> Self {
-        Program { what: What::Sealed(server.program), args: server.args, env, welcome: Vec::new() }
+    /// An SFTP server.
+    pub(crate) fn sftp(server: Ready, env: Vec<CString>) -> Self {
+        Program { what: server.what, args: server.args, env, welcome: Vec::new() }
     }
 }
 
@@ -89,6 +91,18 @@ fn become_shell(program: &Program, slave: Option<&OwnedFd>) -> Result<std::conve
             let e = exec::execute(path, &program.args, &program.env);
             let shell = path.to_string_lossy().into_owned();
             Refused::new(Refusal::NoShell { shell, why: Why::from(&e) }, format_args!("execve: {e}"))
+        }
+        What::FirstOf(paths) => {
+            let execute = |path| exec::execute(path, &program.args, &program.env);
+            let tried = paths.iter().map(|path| execute(path));
+            // With none of them there is one error of this kind after the other.
+            let e =
+                tried.reduce(|one, other| if one.kind() == io::ErrorKind::NotFound { other } else { one });
+            let e = e.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+            Refused::new(
+                Refusal::NoSftpServer { why: Why::from(&e) },
+                format_args!("the image's: execve: {e}"),
+            )
         }
         What::Sealed(file) => {
             let e = exec::execute_open(file, &program.args, &program.env);

@@ -25,7 +25,7 @@ use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::SIGHUP;
 use crate::session::{self, Program};
-use crate::sftp::{self, Sealed, Server};
+use crate::sftp::{self, Ready, Server};
 use crate::users::User;
 use crate::{confine, connection, environment, leader, terminfo, wake, welcome, wire};
 
@@ -98,7 +98,7 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
             process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
             drop(parser);
             let id = hold.ok().map(|hold| hold.id);
-            let request = exec::Request::of(session, &facts, container, id, shell)?;
+            let request = exec::Request::of(session, &facts, container, id, (shell, sftp.as_ref()))?;
             let running = exec::start(control, stream, &request, &facts.name)?;
             tell(monitor.as_fd(), &[b"engine", facts.name.as_bytes(), &facts.login_user], None);
             return Ok(match running.relay(session.pty)? {
@@ -225,7 +225,7 @@ fn enter(
     container: Container,
     user: &User,
     env: &[u8],
-    sftp: Option<Sealed>,
+    sftp: Option<Ready>,
 ) -> Result<(), Refused> {
     confine::move_in(&container, &facts.name)?;
     confine::become_user(&container, user)?;
@@ -257,7 +257,7 @@ fn enter(
     let env = environment::strings(variables);
     let mut program = match (&session.probe, sftp) {
         (Some(words), _) => Program::exact(words, env)?,
-        (None, Some(server)) => Program::carried(server, env),
+        (None, Some(server)) => Program::sftp(server, env),
         (None, None) => Program::of(user, session.client.command.as_deref(), env)?,
     };
     if slave.is_some() && session.client.command.is_none() && session.probe.is_none() {

@@ -21,6 +21,7 @@ use crate::parser::Facts;
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::{SIGHUP, SIGTERM, SIGWINCH};
 use crate::relay::{Flow, flags, is_ready, wait};
+use crate::sftp::Server;
 
 /// An inspection may be long; the other answers here are short.
 const MAX_ANSWER: u64 = 8 << 20;
@@ -66,7 +67,7 @@ impl Request {
         facts: &Facts,
         container: &str,
         id: Option<String>,
-        shell: &str,
+        (shell, sftp): (&str, Option<&Server>),
     ) -> Result<Self, Refused> {
         // The engine finds the user, and would take an account called `0` for root.
         let is_root = facts.login_user == b"root" || facts.login_user.iter().all(u8::is_ascii_digit);
@@ -81,10 +82,13 @@ impl Request {
             String::from_utf8(bytes.to_vec())
                 .map_err(|_| Refused::new(Refusal::NotText, "bytes that are no UTF-8"))
         };
-        let cmd = match (&session.probe, &session.client.command) {
-            (Some(words), _) => words.clone(),
-            (None, None) => vec![shell.to_owned(), "-l".to_owned()],
-            (None, Some(command)) => vec![shell.to_owned(), "-c".to_owned(), text(command)?],
+        let by_shell = |command: String| vec![shell.to_owned(), "-c".to_owned(), command];
+        let server = sftp.and_then(Server::as_command);
+        let cmd = match (&session.probe, server, &session.client.command) {
+            (Some(words), _, _) => words.clone(),
+            (None, Some(server), _) => by_shell(server),
+            (None, None, None) => vec![shell.to_owned(), "-l".to_owned()],
+            (None, None, Some(command)) => by_shell(text(command)?),
         };
         let mut env: Vec<String> =
             text(&facts.env)?.split('\0').filter(|v| !v.is_empty()).map(str::to_owned).collect();
