@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use vestibule::messages::may_welcome;
 use vestibule_sys::beneath::{self, Resolve};
 
 use crate::users::User;
@@ -27,11 +28,12 @@ fn is_hushed(user: &User) -> bool {
     beneath::open_with(root.as_fd(), &file, Resolve::InRoot, OFlag::O_PATH.bits()).is_ok()
 }
 
-/// The text with the target's name in it and a line feed at its end. Whoever writes the store may not drive terminals.
+/// The text with the target's name in it and a line feed at its end. Whoever writes the store may not drive terminals, nor
+/// paint on them: the escape sequences of colours are those of everything else, so none is let through.
 fn shown(text: &str, target: &str) -> Vec<u8> {
     let text = text.replace("{target}", target);
     let mut shown = String::new();
-    for c in text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')) {
+    for c in text.chars().filter(|c| may_welcome(*c)) {
         if shown.len() + c.len_utf8() >= MAX {
             break;
         }
@@ -51,6 +53,10 @@ mod tests {
     fn the_targets_name_is_in_it_and_nothing_that_drives_a_terminal() {
         assert_eq!(shown("In {target}, {user}.\n\tBe kind.", "lab"), b"In lab, {user}.\n\tBe kind.\n");
         assert_eq!(shown("a\u{1b}]0;x\u{7}b\rc\u{9b}d\n", "lab"), b"a]0;xbcd\n");
+        assert_eq!(
+            shown("\u{1b}[31mred\u{1b}[0m \u{202e}evil\u{2066}\u{200b}.", "lab"),
+            b"[31mred[0m evil.\n"
+        );
         assert_eq!(shown(&"\u{e9}".repeat(9000), "lab").len(), MAX - 1);
     }
 

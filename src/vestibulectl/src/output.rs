@@ -5,6 +5,7 @@ use std::io::{self, StdoutLock, Write};
 use std::ops::ControlFlow;
 
 use serde::Serialize;
+use vestibule::messages::drives_terminal;
 
 /// Standard output, locked and buffered. Errors are kept until [`finish`](Output::finish), so that a list can be told
 /// to stop.
@@ -98,9 +99,7 @@ impl fmt::Display for Shown<'_> {
         let mut text = String::with_capacity(self.0.len());
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
-                // Beside control characters: those that change the direction of text or are not seen at all.
-                let hidden = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-                if character.is_control() || hidden {
+                if drives_terminal(character) {
                     write!(text, "{}", character.escape_unicode())?;
                 } else {
                     text.push(character);

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use vestibule::config::{Config, Revoked};
+use vestibule::messages::may_welcome;
 use vestibule::names::login::TargetName;
 use vestibule::store::NewTarget;
 use vestibule::target::{Driver, LoginUser, Policy, Sftp};
@@ -294,7 +295,7 @@ fn login_user(user: &str) -> anyhow::Result<LoginUser> {
 const MAX_WELCOME: usize = 4000;
 
 fn welcome(text: &str) -> anyhow::Result<String> {
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) || text.len() > MAX_WELCOME {
+    if !text.chars().all(may_welcome) || text.len() > MAX_WELCOME {
         bail!(
             "welcome: want at most {MAX_WELCOME} bytes of text, without control characters but line feeds and tabs"
         );

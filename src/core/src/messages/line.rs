@@ -65,6 +65,21 @@ impl Line {
     }
 }
 
+/// Whether a character does something to a terminal, or to how the text around it is read, rather than being seen:
+/// control characters of both sets (ISO 6429), and what changes the direction of text or is not seen at all.
+#[must_use]
+pub fn drives_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Whether a character may stand in a target's words of welcome: what is seen, line feeds and tabs, and the joiners that some
+/// scripts are not written without.
+#[must_use]
+pub fn may_welcome(c: char) -> bool {
+    !drives_terminal(c) || matches!(c, '\n' | '\t' | '\u{200c}' | '\u{200d}')
+}
+
 /// Text of somebody else, fit for a terminal and a log: control characters escaped, at most 128 characters.
 #[must_use]
 pub fn shown(text: &str) -> String {
@@ -74,7 +89,7 @@ pub fn shown(text: &str) -> String {
             out.push_str("...");
             break;
         }
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if drives_terminal(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
 }

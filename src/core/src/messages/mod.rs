@@ -12,7 +12,7 @@ mod refusal;
 mod tests;
 mod waking;
 
-pub use line::{Line, shown};
+pub use line::{Line, drives_terminal, may_welcome, shown};
 pub use notice::Notice;
 pub use refusal::{Loss, Refusal, Why};
 pub use waking::{WakeStep, waking};
