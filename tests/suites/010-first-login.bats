@@ -172,9 +172,11 @@ teardown() { show_logs_on_failure; }
 }
 
 @test "the terminal has the client's size from the start, and follows it" {
-    local target command='trap "stty size; exit" WINCH; stty size; echo ready; while :; do sleep 0.1; done'
+    # Waits for the signal and then looks, rather than looking once in the signal's midst.
+    local target command='trap told=1 WINCH; told=; stty size; echo ready
+        until [ "$told" ] && [ "$(stty size)" = "50 132" ]; do sleep 0.1; done; stty size'
     for target in lab studio; do
-        run_ok ssh_on_terminal 33x111 --resize 50x132 ready -- "alice+$target" "$command"
+        TIMEOUT=40 run_ok ssh_on_terminal 33x111 --resize 50x132 ready -- "alice+$target" "$command"
         matches '33 111.*ready.*50 132' "$(tr -d '\r\n' <<<"$output")"
     done
 }

@@ -166,6 +166,23 @@ refused() {
     done
 }
 
+@test "a container that stops while a shell waits at its prompt leaves the terminal as it was" {
+    local rc=0 client
+    box napping vt-busybox alice
+    # The line ends of what is written after the session are those of a terminal in order, as are its modes.
+    # shellcheck disable=SC2016,SC2046  # for that shell; options are words
+    limit "$BOX_REPO/tests/lib/on-terminal.py" 24x80 --type 'touch /tmp/here\n' '$ ' -- \
+        bash -c 'before=$(stty -g); "$@"; rc=$?; [[ $before == "$(stty -g)" ]] && echo as-it-was; exit $rc' bash \
+        ssh -tt $(ssh_options alice) -l alice+napping bastion >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+    client=$!
+    wait_for 10 docker exec napping test -e /tmp/here
+    docker stop --time 0 napping
+    wait "$client" || rc=$?
+    is 211 "$rc"
+    matches $'\r+\n?'"vestibule: the container of 'napping' was stopped; start it and connect again \(session [a-z0-9]{10}\)"$'\r+\n' "$(<"$BATS_TEST_TMPDIR/out")"
+    matches 'as-it-was' "$(<"$BATS_TEST_TMPDIR/out")"
+}
+
 @test "an engine that is not in the configuration, or does not answer, is the operator's business" {
     vestibulectl target add elsewhere --driver docker --container x --engine podman --user alice
     vestibulectl grant add alice elsewhere

@@ -12,6 +12,9 @@ setup_file() {
     docker_run desk vt-debian
     vestibulectl target add desk --driver docker --container desk --user alice
     vestibulectl grant add alice desk
+    docker_run den vt-busybox
+    vestibulectl target add den --driver docker --container den --user alice
+    vestibulectl grant add alice den
 }
 
 setup() { audit_mark; }
@@ -37,7 +40,7 @@ plain() { tr -d '\r' <<<"$output"; }
 }
 
 @test "the terminal is the shell's controlling terminal, with job control" {
-    run_ok ssh_on_terminal 24x80 --type 'echo in-$((40+2)); sleep 100\n' '$ ' --type '\x1a' in-42 --type 'jobs; kill -KILL %1; sleep 1; exit\n' Stopped -- alice+desk
+    run_ok ssh_on_terminal 24x80 --type 'echo in-$((40+2)); sleep 100\n' '$ ' --type '\x1a' in-42 --type 'jobs; kill -KILL %1; while kill -0 %1; do sleep 0.1; done; exit\n' Stopped -- alice+desk
     matches 'Stopped' "$(plain)"
     run_ok ssh_on_terminal 24x80 -- alice+desk 'ps -o tty= -p $$; : </dev/tty && echo controlled'
     matches 'pts/[0-9]+' "$(plain)"
@@ -56,8 +59,12 @@ plain() { tr -d '\r' <<<"$output"; }
 @test "a hundred changes of size in a row end at the last one" {
     local steps=() rows
     for rows in {1..100}; do steps+=(--resize "$((rows + 10))x90" ready); done
-    run_ok ssh_on_terminal 10x90 "${steps[@]}" -- alice+desk 'yes ready | head -n 200; for i in $(seq 50); do sleep 0.1; [ "$(stty size)" = "110 90" ] && break; done; stty size'
-    matches '110 90' "$(plain)"
+    local target
+    for target in desk den; do
+        TIMEOUT=40 run_ok ssh_on_terminal 10x90 "${steps[@]}" -- "alice+$target" \
+            'yes ready | head -n 200; until [ "$(stty size)" = "110 90" ]; do sleep 0.1; done; echo "now $(stty size)"'
+        matches 'now 110 90' "$(plain)"
+    done
 }
 
 @test "a megabyte to the terminal arrives whole, and the session ends by itself" {

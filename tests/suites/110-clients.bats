@@ -54,6 +54,25 @@ none_inside() { [[ $(inside "$1" "$2") == 0 ]]; }
     done
 }
 
+@test "ten sftp run at once on one connection, where there is no shell" {
+    local number socket=$BATS_TEST_TMPDIR/master pids=()
+    # shellcheck disable=SC2046  # options are words
+    detached "$BATS_TEST_TMPDIR/master.log" ssh $(ssh_options alice) -M -S "$socket" -N -l alice+void bastion
+    wait_for 5 test -S "$socket"
+    for number in {0..9}; do
+        head -c 300000 /dev/urandom >"$BATS_TEST_TMPDIR/in.$number"
+        printf 'put %s /data/many.%s\nget /data/many.%s %s\n' "$BATS_TEST_TMPDIR/in.$number" "$number" "$number" \
+            "$BATS_TEST_TMPDIR/back.$number" >"$BATS_TEST_TMPDIR/batch.$number"
+        TIMEOUT=60 limit sftp -q -o ControlPath="$socket" -b "$BATS_TEST_TMPDIR/batch.$number" alice+void@bastion >/dev/null &
+        pids+=($!)
+    done
+    for number in {0..9}; do
+        wait "${pids[number]}"
+        run_ok cmp "$BATS_TEST_TMPDIR/in.$number" "$BATS_TEST_TMPDIR/back.$number"
+    done
+    ssh -S "$socket" -O exit bastion 2>/dev/null
+}
+
 @test "ssh -tt gives a terminal though there is none here, -T none, and -n no input" {
     local target
     for target in desk den; do

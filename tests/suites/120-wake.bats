@@ -195,6 +195,34 @@ not_woken() {
     expect_audit 'step=running .*exit status 7|wake, running: it stopped: '
 }
 
+@test "one that its engine restarts again and again comes to a clear end, for ten who come at once too" {
+    local i pids=() rc began=$SECONDS
+    sleeper looping --wake engine --wake-within 4 --ready-tcp 1 -- --restart always vt-busybox /bin/sh -c 'sleep 0.3; exit 9'
+    for i in {1..10}; do
+        TIMEOUT=30 ssh_as alice+looping true >"$BATS_TEST_TMPDIR/$i" 2>&1 </dev/null &
+        pids+=($!)
+    done
+    for i in {1..10}; do
+        rc=0
+        wait "${pids[i - 1]}" || rc=$?
+        # All but who came last, when it was over, and wakes it once more, share one wake.
+        is 212 "$rc"
+        matches "^vestibule: 'looping' was started but (is not ready|does not run), after [0-9]+ s; " "$(<"$BATS_TEST_TMPDIR/$i")"
+    done
+    ((SECONDS - began < 25))
+    expect_audit 'event=wake target=looping .*result=failed step=(probe|running).*(exit status 9|no connection)'
+    docker_remove looping
+}
+
+@test "one that its engine restarts until it stays is waited for" {
+    sleeper third --wake engine --ready-file /dev/shm/up -- --restart on-failure -v /run/third:/count vt-busybox \
+        /bin/sh -c 'echo x >>/count/n; [ $(wc -l </count/n) -ge 3 ] || exit 9; : >/dev/shm/up; exec /init'
+    mkdir -p /run/third && : >/run/third/n
+    run_ok ssh_as alice+third 'wc -l </count/n'
+    is 3 "$output"
+    docker_remove third
+}
+
 @test "one that stops while it gets ready is said so" {
     sleeper falling --wake engine --ready-tcp 1 -- vt-busybox /bin/sh -c 'sleep 2; exit 7'
     TIMEOUT=15 not_woken "'falling' was started but is not ready" alice+falling true

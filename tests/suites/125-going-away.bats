@@ -9,7 +9,8 @@ setup_file() {
     bastion_init
     devlog_start
     # As the drop-in has it, but quicker: what is said first wins.
-    sshd_start 'Match Group vestibule' 'ClientAliveInterval 1' 'ClientAliveCountMax 2' 'Match all'
+    away_start
+    sshd_start 'ListenAddress 10.99.0.1' 'Match Group vestibule' 'ClientAliveInterval 1' 'ClientAliveCountMax 4' 'Match all'
     make_key alice
     vestibulectl account add alice
     vestibulectl key add --account alice "$KEYS/alice.pub"
@@ -18,6 +19,31 @@ setup_file() {
     vestibulectl target add den --driver docker --container den --user alice
     vestibulectl grant add alice den
 }
+
+# away_start: a machine of the client's own, `away`, a network namespace with one cable to the bastion.
+away_start() {
+    ip netns add away
+    ip link add to-away type veth peer name cable netns away
+    ip address add 10.99.0.1/24 dev to-away
+    ip link set to-away up
+    ip -n away address add 10.99.0.2/24 dev cable
+    ip -n away link set cable up
+    ip -n away link set lo up
+    mkdir /run/box/away
+    printf '#!/bin/sh\nexec ip netns exec away /usr/bin/ssh "$@"\n' >/run/box/away/ssh
+    chmod 755 /run/box/away/ssh
+}
+
+# away ssh_as|ssh_on_terminal [ARG]...: the same from there.
+away() {
+    # shellcheck disable=SC2034  # ssh_as has it
+    local PATH=/run/box/away:$PATH SSH_OPTIONS='-o HostName=10.99.0.1 -o HostKeyAlias=bastion'
+    "$@"
+}
+
+# cut, mended: no packet passes any more, and nobody is told; and they do again.
+cut() { iptables -I INPUT -i to-away -j DROP && iptables -I OUTPUT -o to-away -j DROP; }
+mended() { iptables -D INPUT -i to-away -j DROP && iptables -D OUTPUT -o to-away -j DROP; }
 
 setup() { audit_mark; }
 
@@ -79,6 +105,35 @@ ended() {
 @test "a client with a terminal answers no more" {
     began ssh_on_terminal 24x80 --
     kill -STOP "$CLIENT"
+    ended
+}
+
+@test "the network of a client without a terminal is cut" {
+    began away ssh_as
+    cut
+    ended
+    # The client knows nothing of it.
+    run_ok kill -0 "$CLIENT"
+    mended
+}
+
+@test "the network of a client with a terminal is cut" {
+    began away ssh_on_terminal 24x80 --
+    cut
+    ended
+    run_ok kill -0 "$CLIENT"
+    mended
+}
+
+@test "a cut that is mended in time ends nothing" {
+    began away ssh_as
+    cut
+    sleep 1 # less than ClientAliveInterval times ClientAliveCountMax: nothing to wait for
+    mended
+    sleep 4
+    local which
+    for which in 5001 5002 5003 5004; do run_ok runs $which; done
+    kill -KILL "$CLIENT"
     ended
 }
 

@@ -14,7 +14,34 @@ setup_file() {
     vestibulectl target add den --driver docker --container den --user alice
     vestibulectl target add lab --driver namespace --pid-file "$SANDBOX_PIDS/lab.pid" --user alice
     local target
-    for target in desk den lab; do vestibulectl grant add alice $target; done
+    docker_run void vt-empty
+    vestibulectl target add void --driver docker --container void --user 1000
+    for target in desk den lab void; do vestibulectl grant add alice $target; done
+    one_program "/proc/$(docker_pid void)/root/bin/sh"
+}
+
+# one_program FILE: all that an empty container holds, in the place of a shell: `exit N`, `kill N` and `cat`.
+one_program() {
+    cat >/run/box/one.c <<'SOURCE'
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    static char bytes[65536];
+    int number = -1;
+    if (argc != 3 || strcmp(argv[1], "-c")) return 101;
+    if (sscanf(argv[2], "exit %d", &number) == 1) return number;
+    if (sscanf(argv[2], "kill %d", &number) == 1) return raise(number), 102;
+    if (strcmp(argv[2], "cat")) return 103;
+    for (ssize_t n, at, w; (n = read(0, bytes, sizeof bytes)) > 0;)
+        for (at = 0; at < n; at += w)
+            if ((w = write(1, bytes + at, n - at)) < 0) return 104;
+    return 0;
+}
+SOURCE
+    mkdir -p "${1%/*}"
+    gcc -static -O1 -o "$1" /run/box/one.c
 }
 setup() { audit_mark; }
 teardown() {
@@ -35,24 +62,35 @@ master() {
     SSH_OPTIONS="-S $socket"
 }
 
-@test "every exit status arrives, in Debian, in busybox and in a sandbox" {
-    local target status
-    for target in desk den lab; do
-        master "$target"
-        for status in {0..255}; do
-            run_rc "$status" ssh_as "alice+$target" "exit $status"
-            is '' "$output$stderr"
-        done
+# every_status TARGET: 256 sessions on one connection.
+every_status() {
+    local status
+    master "$1"
+    for status in {0..255}; do
+        run_rc "$status" ssh_as "alice+$1" "exit $status"
+        is '' "$output$stderr"
     done
+}
+
+@test "every exit status arrives, in Debian, in busybox and in a sandbox" {
+    local target
+    for target in desk den lab; do every_status "$target"; done
+}
+
+@test "every exit status arrives where there is one program and no shell" {
+    every_status void
 }
 
 @test "every signal that kills arrives as that signal, where the protocol has a name for it" {
     local target signal signals=(ABRT ALRM FPE HUP ILL INT KILL PIPE SEGV TERM USR1 USR2)
-    for target in lab desk; do
-        # Neither bash nor busybox' shell dies of SIGQUIT; Debian's sh does.
-        [[ $target == lab ]] || signals+=(QUIT)
+    local command
+    for target in lab den desk void; do
+        # Neither bash nor busybox' shell dies of SIGQUIT; Debian's sh does, and so does what is no shell.
+        [[ $target != desk ]] || signals+=(QUIT)
         for signal in "${signals[@]}"; do
-            SSH_OPTIONS=-v run_rc 255 ssh_as "alice+$target" "ulimit -c 0; exec sh -c 'kill -$signal \$\$; sleep 5'"
+            command="ulimit -c 0; exec sh -c 'kill -$signal \$\$; sleep 5'"
+            [[ $target != void ]] || command="kill $(kill -l "$signal")"
+            SSH_OPTIONS=-v run_rc 255 ssh_as "alice+$target" "$command"
             matches "client_input_channel_req: channel 0 rtype exit-signal" "$stderr"
             expect_audit "event=end target=$target signal=$(kill -l "$signal")"
         done
@@ -62,7 +100,7 @@ master() {
 @test "a hundred megabytes of any bytes come out as they went in, and are counted right" {
     local target
     head -c 104857600 /dev/urandom >"$BATS_TEST_TMPDIR/bytes"
-    for target in desk lab; do
+    for target in desk lab void; do
         ssh_as "alice+$target" cat <"$BATS_TEST_TMPDIR/bytes" >"$BATS_TEST_TMPDIR/back"
         run_ok cmp "$BATS_TEST_TMPDIR/bytes" "$BATS_TEST_TMPDIR/back"
         rm "$BATS_TEST_TMPDIR/back"
