@@ -179,7 +179,7 @@ refused() {
     docker stop --time 0 napping
     wait "$client" || rc=$?
     is 211 "$rc"
-    matches $'\r+\n?'"vestibule: the container of 'napping' was stopped; start it and connect again \(session [a-z0-9]{10}\)"$'\r+\n' "$(<"$BATS_TEST_TMPDIR/out")"
+    matches $'\r+\n'"vestibule: the container of 'napping' was stopped; start it and connect again \(session [a-z0-9]{10}\)"$'\r+\n' "$(<"$BATS_TEST_TMPDIR/out")"
     matches 'as-it-was' "$(<"$BATS_TEST_TMPDIR/out")"
 }
 

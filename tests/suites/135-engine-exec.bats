@@ -124,7 +124,7 @@ ended() {
         docker kill doomed
         wait "$client" || rc=$?
         is 211 "$rc"
-        matches "^vestibule: the container of 'doomed' was stopped; start it and connect again \(session " "$(<"$BATS_TEST_TMPDIR/out")"
+        matches "^(vestibule|"$'\r+\n'"vestibule): the container of 'doomed' was stopped; start it and connect again \(session " "$(<"$BATS_TEST_TMPDIR/out")"
         docker start doomed
     done
     # Killed, but not with its container.

@@ -80,6 +80,8 @@ pub(crate) fn run(session: &Session) -> ExitCode {
             }
             revoked::end_connection_later(&refused.refusal);
             let line = refused.refusal.line(&session.id);
+            let line =
+                if session.pty && refused.refusal.is_in_mid_session() { line.on_its_own() } else { line };
             refuse(session, &log, refused.refusal.exit().code(), &line, &refused.cause)
         }
     }
@@ -189,6 +191,7 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
                 );
             }
             if let Some((code, line, cause)) = over.refused {
+                let line = if session.pty { line.on_its_own() } else { line };
                 refuse(session, log, code, &line, &cause);
             }
             match over.revoked {

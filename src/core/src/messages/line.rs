@@ -36,6 +36,12 @@ impl Line {
         Line(format!("\r\n{}", self.for_terminal().0))
     }
 
+    /// The same, on a line of its own whatever a terminal shows at the moment.
+    #[must_use]
+    pub fn on_its_own(&self) -> Self {
+        Line(format!("\r\n{}", self.0))
+    }
+
     /// The same, drawn on a terminal over what holds `before` columns, with at most `room` of its own; and how many it
     /// then holds.
     #[must_use]

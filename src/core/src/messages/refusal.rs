@@ -146,6 +146,12 @@ impl Refusal {
         }
     }
 
+    /// Whether it ends a session that had begun, so that something may be on the terminal.
+    #[must_use]
+    pub fn is_in_mid_session(&self) -> bool {
+        matches!(self.exit(), Exit::Stopped | Exit::Revoked)
+    }
+
     /// The line for the user: `vestibule: WHAT HAPPENED; WHAT TO DO (session ID)`. What others wrote in it is escaped and
     /// bounded.
     #[must_use]
