@@ -50,8 +50,8 @@ pub(crate) fn inspect(
     let mut stream = connect(config, engine)?;
     let path = container_path(container, "json")?;
     let ask = |stream: &mut UnixStream| -> io::Result<Vec<u8>> {
-        // An HTTP/1.0 answer ends with the connection and comes in one piece.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n")?;
+        // An HTTP/1.0 answer ends with the connection and comes in one piece, and so does the question.
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n").as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
         Ok(answer)
@@ -74,7 +74,8 @@ pub(crate) fn start(config: &Config, engine: &str, id: &str, limit: Duration) ->
     let path = container_path(id, "start")?;
     let ask = |stream: &mut UnixStream| -> io::Result<Vec<u8>> {
         stream.set_read_timeout(Some(limit.max(Duration::from_secs(1))))?;
-        write!(stream, "POST {path} HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n")?;
+        let question = format!("POST {path} HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(question.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
         Ok(answer)
