@@ -150,6 +150,7 @@ CONF
     detached /run/box/logs/dbus.log dbus-daemon --system --nofork --nopidfile
     wait_for 5 test -S /run/dbus/system_bus_socket
     detached /run/box/logs/machined.log /lib/systemd/systemd-machined
+    wait_for 20 machined_answers
     # shellcheck disable=SC2016  # for that shell
     detached /run/box/logs/nspawn.log bash -c 'echo $$ >"$0/cgroup.procs" && exec systemd-nspawn --quiet --keep-unit --machine cell -D /var/lib/machines/cell /init' \
         "$cgroups/machine.slice/systemd-nspawn@cell.service"
@@ -162,10 +163,12 @@ lxc.mount.auto = proc:mixed sys:ro
 lxc.apparmor.profile = unconfined
 CONF
     run_ok lxc-start --name den
-    wait_for 10 test -e /run/systemd/machines/cell
+    wait_for 20 test -e /run/systemd/machines/cell
     follow docs/nspawn-lxc.md
     rmdir /run/systemd/system
 }
+
+machined_answers() { busctl list --acquired | grep -q 'org\.freedesktop\.machine1 .*systemd-machin'; }
 
 @test "docs/projects.md, with a real PostgreSQL" {
     local bin data=/run/box/postgres
