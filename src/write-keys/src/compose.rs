@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +18,7 @@ use vestibule::decide::{self, Addresses, Judge, KeyFiles, Outcome, Question, Sou
 use vestibule::messages::shown;
 use vestibule::options::{Clock, HostPort};
 use vestibule::paths;
-use vestibule::store::Store;
+use vestibule::store::{Candidate, Store};
 use vestibule::target::{LoginUser, Target, TargetId};
 use vestibule::tenant_file::KeyFileError;
 use vestibule_sys::{caps, fds, process, time};
@@ -30,20 +31,34 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const HEAD: &[u8] =
     b"# vestibule writes this file for this target's own sshd; what is changed here is lost.\n";
 
+/// Which files are asked for.
+pub(crate) struct Asked<'a> {
+    /// Only that of this target's home.
+    pub(crate) target: Option<&'a str>,
+    /// Whether the file of a home was made of just this, and is not needed again. It is asked in the child.
+    pub(crate) has: &'a dyn Fn(&str, u64) -> bool,
+}
+
+/// What is told of one home: its path and its targets, and what is to stand in the file, unless that is not needed.
+pub(crate) type Told = (String, Vec<i64>, Option<Content>);
+
 /// Hands what is to stand in each file to `take`, and returns the next second at which something ends.
 ///
 /// # Errors
 /// When not all of it is known: what was handed over before may be taken, but nothing that was not is gone.
-pub(crate) fn contents(target: Option<&str>, mut take: impl FnMut(Content)) -> anyhow::Result<Option<i64>> {
+pub(crate) fn contents(asked: &Asked<'_>, mut take: impl FnMut(Told)) -> anyhow::Result<Option<i64>> {
     let (uid, gid) = reader()?;
     let (from, to) = process::pipe().context("pipe")?;
     let root = std::process::id();
-    let child = process::fork_child(|| tell(uid, gid, root, target, &to)).context("fork")?;
+    let child = process::fork_child(|| tell(uid, gid, root, asked, &to)).context("fork")?;
     drop(to);
     let mut from = io::BufReader::new(Timed { pipe: from.into(), end: Instant::now() + PATIENCE });
     let told = loop {
         match Frame::read(&mut from) {
-            Ok(Frame::File(content)) => take(content),
+            Ok(Frame::File(content)) => {
+                take((content.home.clone(), content.targets.clone(), Some(content)));
+            }
+            Ok(Frame::Same(home, targets)) => take((home, targets, None)),
             Ok(Frame::End(next)) => break Ok(next),
             Ok(Frame::Fault(why)) => break Err(anyhow!("{}", shown(&why))),
             Err(error) => break Err(anyhow!("what the store has is not known: {error}")),
@@ -70,7 +85,7 @@ fn reader() -> anyhow::Result<(u32, u32)> {
 }
 
 /// What the child does.
-fn tell(uid: u32, gid: u32, root: u32, target: Option<&str>, to: &OwnedFd) -> i32 {
+fn tell(uid: u32, gid: u32, root: u32, asked: &Asked<'_>, to: &OwnedFd) -> i32 {
     let shed = fds::close_others_in_child(to.as_fd())
         .and_then(|()| process::become_user(uid, gid, &[]))
         .and_then(|()| caps::drop_all())
@@ -80,7 +95,7 @@ fn tell(uid: u32, gid: u32, root: u32, target: Option<&str>, to: &OwnedFd) -> i3
     let Ok(pipe) = to.try_clone() else { return 1 };
     let mut out = BufWriter::new(File::from(pipe));
     let told = match shed {
-        Ok(true) => all(target, &mut out),
+        Ok(true) => all(asked, &mut out),
         Ok(false) => return 1,
         Err(error) => Err(anyhow!("can't give up root's rights: {error}")),
     };
@@ -88,10 +103,10 @@ fn tell(uid: u32, gid: u32, root: u32, target: Option<&str>, to: &OwnedFd) -> i3
     i32::from(last.write(&mut out).and_then(|()| out.flush()).is_err())
 }
 
-fn all(only: Option<&str>, out: &mut impl Write) -> anyhow::Result<Option<i64>> {
+fn all(asked: &Asked<'_>, out: &mut impl Write) -> anyhow::Result<Option<i64>> {
     let store = Store::open_read(Path::new(paths::STORE))?;
     let clock = Clock { now: time::now(), from_local: time::from_local };
-    let only = match only {
+    let only = match asked.target {
         None => None,
         Some(name) => Some(store.target_named(name, None)?.ok_or_else(|| anyhow!("no target '{name}'"))?.id),
     };
@@ -105,36 +120,55 @@ fn all(only: Option<&str>, out: &mut impl Write) -> anyhow::Result<Option<i64>> 
     let mut next = None;
     for group in targets.chunk_by(|a, b| a.home == b.home) {
         let of_home = group.iter().any(|target| only.is_none_or(|id| id == target.id));
-        if let Some(content) =
-            of_home.then(|| content(&store, group, clock, &mut next)).transpose()?.flatten()
-        {
-            Frame::File(content).write(out)?;
+        let Some(home) = group.first().and_then(|target| target.home.as_deref()).filter(|_| of_home) else {
+            continue;
+        };
+        if home.len() > MAX_HOME || home.chars().any(char::is_control) {
+            report::warn(&format!("home={:?} problem=\"it is no path that is written to\"", shown(home)));
+            continue;
+        }
+        let (candidates, state) = candidates(&store, group, clock.now)?;
+        let ends = candidates.iter().flatten().filter_map(|candidate| candidate.ends);
+        next = next.into_iter().chain(ends.filter(|end| *end > clock.now)).min();
+        if (asked.has)(home, state) {
+            Frame::Same(home.to_owned(), numbers(group)).write(out)?;
+        } else {
+            let (bytes, keys) = content(&store, group, &candidates, clock)?;
+            let (home, targets) = (home.to_owned(), numbers(group));
+            Frame::File(Content { home, targets, state, bytes, keys }).write(out)?;
         }
     }
     Ok(next)
 }
 
-/// The file of a home. Several targets may share it: whoever may enter one of them reaches the home, and with it what
-/// opens the others.
+fn numbers(targets: &[Target]) -> Vec<i64> {
+    targets.iter().map(|target| target.id.0).collect()
+}
+
+/// The keys that may open each of the targets, and a number for all that the file of their home is made of.
+fn candidates(store: &Store, targets: &[Target], now: i64) -> anyhow::Result<(Vec<Vec<Candidate>>, u64)> {
+    let mut state = DefaultHasher::new();
+    let mut all = Vec::with_capacity(targets.len());
+    for target in targets {
+        format!("{target:?}").hash(&mut state);
+        let of_target = store.candidates(target.id, &mut state)?;
+        of_target.iter().for_each(|key| key.ends.is_some_and(|end| end <= now).hash(&mut state));
+        all.push(of_target);
+    }
+    Ok((all, state.finish()))
+}
+
+/// The file of a home, and whether there is a key in it. Several targets may share it: whoever may enter one of them
+/// reaches the home, and with it what opens the others.
 fn content(
     store: &Store,
     targets: &[Target],
+    candidates: &[Vec<Candidate>],
     clock: Clock,
-    next: &mut Option<i64>,
-) -> anyhow::Result<Option<Content>> {
-    let Some(home) = targets.first().and_then(|target| target.home.clone()) else { return Ok(None) };
-    if home.len() > MAX_HOME || home.chars().any(char::is_control) {
-        report::warn(&format!("home={:?} problem=\"it is no path that is written to\"", shown(&home)));
-        return Ok(None);
-    }
-    let mut file = Content {
-        home,
-        targets: targets.iter().map(|target| target.id.0).collect(),
-        bytes: HEAD.to_vec(),
-        keys: false,
-    };
+) -> anyhow::Result<(Vec<u8>, bool)> {
+    let mut file = HEAD.to_vec();
     let mut lines = HashSet::new();
-    for target in targets {
+    for (target, candidates) in targets.iter().zip(candidates) {
         if target.login_user == LoginUser::Account {
             // Whoever has a key would enter as the home's owner, whoever that is.
             report::warn(&format!(
@@ -144,11 +178,7 @@ fn content(
             continue;
         }
         let mut asked = HashSet::new();
-        for candidate in store.candidates(target.id)? {
-            *next = next.iter().copied().chain(candidate.ends.filter(|end| *end > clock.now)).min();
-            if !asked.insert(candidate.key) {
-                continue;
-            }
+        for candidate in candidates.iter().filter(|candidate| asked.insert(candidate.key)) {
             let question = Question {
                 login: target.name.as_str().as_bytes(),
                 key: candidate.key,
@@ -160,21 +190,22 @@ fn content(
             let world = World { facts: store, files: &Nothing, addresses: &Nothing };
             let outcome = decide::for_target(&question, &world, &mut |_| {}, target.clone(), None)?;
             let Outcome::Granted(granted) = outcome else { continue };
-            for line in
-                granted.lines.iter().filter(|l| matches!(l.source.source, Source::Account | Source::Target))
-            {
-                if file.bytes.len() + line.text.len() > MAX_CONTENT {
+            let of_store = granted
+                .lines
+                .iter()
+                .filter(|line| matches!(line.source.source, Source::Account | Source::Target));
+            for line in of_store {
+                if file.len() + line.text.len() > MAX_CONTENT {
                     report::warn(&format!("target={} problem=\"more keys than a file takes\"", target.name));
-                    return Ok(Some(file));
+                    return Ok((file, !lines.is_empty()));
                 }
                 if lines.insert(line.text.clone()) {
-                    file.bytes.extend_from_slice(&line.text);
-                    file.keys = true;
+                    file.extend_from_slice(&line.text);
                 }
             }
         }
     }
-    Ok(Some(file))
+    Ok((file, !lines.is_empty()))
 }
 
 /// Files are not asked: the target's sshd reads the target's own itself.

@@ -19,6 +19,8 @@ const MAX_TARGETS: usize = 4096;
 pub(crate) enum Frame {
     /// What is to stand in the file of a home.
     File(Content),
+    /// A home, with its targets, for which nothing in the store is other than before.
+    Same(String, Vec<i64>),
     /// That was all; the next second (since 1970) at which something ends.
     End(Option<i64>),
     /// There is no answer, and why.
@@ -31,6 +33,8 @@ pub(crate) struct Content {
     pub(crate) home: String,
     /// The store's numbers of the targets that have this home.
     pub(crate) targets: Vec<i64>,
+    /// What in the store it was made of, as a number.
+    pub(crate) state: u64,
     pub(crate) bytes: Vec<u8>,
     /// Whether there is a key in it.
     pub(crate) keys: bool,
@@ -39,12 +43,15 @@ pub(crate) struct Content {
 impl Frame {
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match self {
-            Frame::File(Content { home, targets, bytes, keys }) => {
+            Frame::File(Content { home, targets, state, bytes, keys }) => {
                 out.write_all(&[1, u8::from(*keys)])?;
-                put(out, home.as_bytes())?;
-                let targets = targets.get(..MAX_TARGETS).unwrap_or(targets);
-                put(out, &targets.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<u8>>())?;
+                put_home(out, home, targets)?;
+                out.write_all(&state.to_be_bytes())?;
                 put(out, bytes)
+            }
+            Frame::Same(home, targets) => {
+                out.write_all(&[4, 0])?;
+                put_home(out, home, targets)
             }
             Frame::End(next) => {
                 out.write_all(&[2, u8::from(next.is_some())])?;
@@ -60,25 +67,22 @@ impl Frame {
     pub(crate) fn read(from: &mut impl Read) -> io::Result<Frame> {
         let mut head = [0; 2];
         from.read_exact(&mut head)?;
-        let wrong = |_| io::Error::from(io::ErrorKind::InvalidData);
         match head {
             [1, keys @ (0 | 1)] => {
-                let home = String::from_utf8(take(from, MAX_HOME)?).map_err(|_| wrong(()))?;
-                let targets = take(from, MAX_TARGETS * 8)?;
-                let (targets, rest) = targets.as_chunks::<8>();
-                if !rest.is_empty() {
-                    return Err(wrong(()));
-                }
-                let targets = targets.iter().map(|id| i64::from_be_bytes(*id)).collect();
-                Ok(Frame::File(Content { home, targets, bytes: take(from, MAX_CONTENT)?, keys: keys == 1 }))
+                let (home, targets) = take_home(from)?;
+                let mut state = [0; 8];
+                from.read_exact(&mut state)?;
+                let (state, bytes) = (u64::from_be_bytes(state), take(from, MAX_CONTENT)?);
+                Ok(Frame::File(Content { home, targets, state, bytes, keys: keys == 1 }))
             }
+            [4, 0] => take_home(from).map(|(home, targets)| Frame::Same(home, targets)),
             [2, some @ (0 | 1)] => {
                 let mut next = [0; 8];
                 from.read_exact(&mut next)?;
                 Ok(Frame::End((some == 1).then(|| i64::from_be_bytes(next))))
             }
-            [3, 0] => String::from_utf8(take(from, MAX_HOME)?).map(Frame::Fault).map_err(|_| wrong(())),
-            _ => Err(wrong(())),
+            [3, 0] => text(take(from, MAX_HOME)?).map(Frame::Fault),
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 }
@@ -99,6 +103,26 @@ fn take(from: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+fn put_home(out: &mut impl Write, home: &str, targets: &[i64]) -> io::Result<()> {
+    put(out, home.as_bytes())?;
+    let targets = targets.get(..MAX_TARGETS).unwrap_or(targets);
+    put(out, &targets.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<u8>>())
+}
+
+fn take_home(from: &mut impl Read) -> io::Result<(String, Vec<i64>)> {
+    let home = text(take(from, MAX_HOME)?)?;
+    let targets = take(from, MAX_TARGETS * 8)?;
+    let (targets, rest) = targets.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok((home, targets.iter().map(|id| i64::from_be_bytes(*id)).collect()))
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// A pipe that is read until a time, and no longer.
@@ -130,10 +154,13 @@ mod tests {
         let file = Content {
             home: "/srv/a".to_owned(),
             targets: vec![1, 1 << 40],
+            state: 1 << 60,
             bytes: b"ssh-x AAAA\n".to_vec(),
             keys: true,
         };
-        let all = [Frame::File(file), Frame::End(Some(7)), Frame::End(None), Frame::Fault("no".to_owned())];
+        let same = Frame::Same("/srv/b".to_owned(), vec![-1]);
+        let all =
+            [Frame::File(file), same, Frame::End(Some(7)), Frame::End(None), Frame::Fault("no".to_owned())];
         let mut told = Vec::new();
         for frame in &all {
             frame.write(&mut told).unwrap();

@@ -1,7 +1,6 @@
 //! A pass: what is to stand in each file is compared with what was last put there, and what differs is put there.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,9 @@ use anyhow::{Context, bail};
 use vestibule::config::Config;
 use vestibule::paths;
 
-use crate::compose;
+use crate::compose::{self, Asked};
 use crate::crew::Crew;
+use crate::frames::Content;
 use crate::memory::Memory;
 use crate::place::{Fault, Job, Placed};
 use crate::report::{self, Counts};
@@ -50,7 +50,7 @@ pub(crate) struct Files {
 /// What is known of one file.
 #[derive(Default)]
 struct Known {
-    /// What was put there, when it was.
+    /// What it was made of, when it was put there.
     put: Option<u64>,
     /// What came of the last try, when it was not put there.
     trouble: Option<Trouble>,
@@ -97,24 +97,28 @@ impl Files {
         let mut seen = HashSet::new();
         let mut counts = Counts::default();
         let mut targets = HashMap::new();
-        let ends = compose::contents(wanted.target, |content| {
+        let has = |home: &str, state: u64| !self.is_due(home, state, wanted.look_again);
+        let asked = Asked { target: wanted.target, has: &has };
+        let mut told = Vec::new();
+        let ends = compose::contents(&asked, |(home, ids, content)| {
+            targets.extend(ids.into_iter().map(|id| (id, home.clone())));
+            seen.insert(home);
+            told.extend(content);
+        })?;
+        for content in told {
             if !is_below(&content.home, &config) {
                 counts.failed += 1;
                 if self.refused.insert(content.home.clone()) {
                     report::log_refused(&content.home);
                 }
-                return;
+                continue;
             }
-            targets.extend(content.targets.iter().map(|id| (*id, content.home.clone())));
-            seen.insert(content.home.clone());
-            if self.is_due(&content.home, hash(&content.bytes), wanted.look_again) {
-                if content.keys {
-                    memory.add(&content.home, file);
-                }
-                let (home, bytes, keys) = (content.home, content.bytes, content.keys);
-                jobs.push(Job { home, file: file.to_owned(), bytes, keys });
+            if content.keys {
+                memory.add(&content.home, file);
             }
-        })?;
+            let Content { home, state, bytes, keys, .. } = content;
+            jobs.push(Job { home, file: file.to_owned(), state, bytes, keys });
+        }
         if wanted.target.is_none() {
             self.targets = targets;
             self.homes.retain(|home, _| seen.contains(home));
@@ -124,6 +128,7 @@ impl Files {
                         jobs.push(Job {
                             home: home.clone(),
                             file: at.clone(),
+                            state: 0,
                             bytes: Vec::new(),
                             keys: false,
                         });
@@ -181,7 +186,7 @@ impl Known {
     fn note(&mut self, job: &Job, placed: Result<Placed, Fault>) {
         let fault = match placed {
             Ok(Placed::Written | Placed::Same) => {
-                *self = Known { put: Some(hash(&job.bytes)), trouble: None };
+                *self = Known { put: Some(job.state), trouble: None };
                 return;
             }
             Ok(Placed::Absent) => None,
@@ -195,8 +200,7 @@ impl Known {
         }
         let pause = before.map_or(FIRST, |trouble| (trouble.pause * 2).min(LONGEST));
         self.put = None;
-        self.trouble =
-            Some(Trouble { wanted: hash(&job.bytes), fault, pause, until: Instant::now() + pause });
+        self.trouble = Some(Trouble { wanted: job.state, fault, pause, until: Instant::now() + pause });
     }
 }
 
@@ -205,12 +209,6 @@ fn is_below(home: &str, config: &Config) -> bool {
     let home = Path::new(home);
     let straight = home.components().all(|part| matches!(part, Component::Normal(_) | Component::RootDir));
     straight && config.written.homes.iter().any(|root| home.starts_with(root) && home != root)
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The keys of a file.

@@ -95,6 +95,8 @@ pub(crate) struct Job {
     pub(crate) home: String,
     /// Below the home.
     pub(crate) file: String,
+    /// What in the store it was made of.
+    pub(crate) state: u64,
     pub(crate) bytes: Vec<u8>,
     /// Without keys nothing is made that is not there.
     pub(crate) keys: bool,
