@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 FIRST = b'{"feed": 1, "kind": "whole"}\n'
 LAST = b'{"end": {"cursor": "1"}}\n'
 ROW = b'{"account": {"name": "liar"}}\n'
+KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 GOOD = FIRST + ROW + LAST
 asked = {}
 
@@ -114,6 +115,27 @@ class Handler(BaseHTTPRequestHandler):
 
     def endless(self):
         self.answer(200, FIRST + b'{"next": "' + b"x" * 2000 + b'"}\n')
+
+    def ever_more(self):
+        self.answer(200, FIRST + b'{"account": {"name": 7}}\n' * 300 + b'{"next": "more"}\n')
+
+    def hostile_rows(self):
+        rows = [
+            b'{"account": {"name": "liar"}}',
+            b'{"account": {"name": "../../etc/passwd"}}',
+            b'{"account": {"name": "a\\u0000b"}}',
+            b'{"account": {"name": "' + b"n" * 5000 + b'"}}',
+            b'{"account": {"name": "extra", "root": true}}',
+            b'{"key": {"account": "liar", "target": "liar", "key": "ssh-ed25519 AAAA"}}',
+            b'{"key": {"account": "liar", "key": "' + b"A" * 200_000 + b'"}}',
+            b'{"key": {"account": "liar", "key": "cert-authority ' + KEY + b'"}}',
+            b'{"target": {"name": "tele", "user": "x", "driver": {"driver": "teleport"}}}',
+            b'{"target": {"name": "pol", "user": "x", "driver": {"driver": "docker", "container": "c"}, "policy": {"root": 1}}}',
+            b'{"grant": {"account": "liar", "target": "nowhere", "expires": 1e400}}',
+            b'{"target": {"name": "deep", "user": "x", "driver": ' + b"[" * 100_000,
+            b'{"gone": {"everything": "now"}}',
+        ]
+        self.answer(200, FIRST + ROW + b"".join(row + b"\n" for row in rows) + b'{"account": {"name": "last"}}\n' + LAST)
 
     def other_version(self):
         self.answer(200, b'{"feed": 2, "kind": "whole"}\n' + LAST)

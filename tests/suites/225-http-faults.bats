@@ -33,8 +33,9 @@ kind = "feed"
 url = "http://127.0.0.1:8091/$1"
 token_file = "/etc/vestibule/token"
 timeout = ${SECONDS_TO_ANSWER:-5}
+${MORE-}
 CONF
-    TIMEOUT=60 limit "$REFRESH" --full
+    TIMEOUT=60 limit "$REFRESH" --full "${@:2}"
 }
 
 kept() { run_ok vestibulectl account show liar; }
@@ -113,6 +114,27 @@ CASES
     run_ok ask wrong-encoding
     is 1 "$(grep -c 'passed over' <<<"$output")"
     kept
+}
+
+@test "rows that want more than rows may have, and second ones, are each reported and take no other" {
+    run_ok ask hostile-rows
+    is 13 "$(grep -c 'passed over' <<<"$output")"
+    local why
+    for why in 'said twice' 'etc/passwd' 'root' 'not both' 'cert-authority' 'teleport' 'recursion limit' 'everything'; do
+        matches "passed over: .*$why" "$output"
+    done
+    kept
+    run_ok vestibulectl account show last
+    run_rc 1 vestibulectl target show tele
+    run_ok ask good --accept-shrink
+}
+
+@test "a hub that has ever more rows does not fill the disk" {
+    MORE='max_rows = 2000' run_rc 1 ask ever-more
+    matches "more rows than 'max_rows'" "$stderr"
+    (($(times ever-more) <= 9))
+    kept
+    fails ls /var/lib/vestibule/refresh-hub.stage
 }
 
 @test "a proxy of the environment is used for other machines, and never for this one" {

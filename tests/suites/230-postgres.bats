@@ -148,6 +148,57 @@ opens() { KEY=$1 ssh_as "$2" true 2>/dev/null; }
     KEY=alice run_ok ssh_as "$UUID" true
 }
 
+# tls_begin NAME: the database speaks TLS from now on, with a certificate for NAME of an authority that nobody else knows.
+tls_begin() {
+    local dir=/run/box/tls
+    mkdir -p "$dir"
+    [[ -e $dir/ca.pem ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=site' \
+        -keyout "$dir/ca.key" -out "$dir/ca.pem" 2>/dev/null
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" -keyout "$dir/server.key" -out "$dir/server.csr" 2>/dev/null
+    openssl x509 -req -in "$dir/server.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -CAcreateserial -days 2 -out "$dir/server.crt" \
+        -extfile <(printf 'subjectAltName = DNS:%s\nbasicConstraints = CA:FALSE\n' "$1") 2>/dev/null
+    install -o postgres -m 0600 "$dir/server.key" "$dir/server.crt" "$DATA/"
+    chmod 0644 "$dir/ca.pem"
+    echo 'ssl = on' >>"$DATA/postgresql.conf"
+    pg_stop
+    pg_start
+}
+
+@test "over the network it is TLS by the authority of ca_file and the name of the host, or nothing" {
+    grep -q db.example /etc/hosts || echo '127.0.0.1 db.example' >>/etc/hosts
+    cp "$SOURCES/pg.toml" /run/box/pg.toml
+    sed -i 's/host=127.0.0.1/host=db.example/' "$SOURCES/pg.toml"
+    # A server without TLS gets no password.
+    run_rc 1 "$REFRESH" --source cocalc
+    matches 'TLS' "$stderr"
+    tls_begin db.example
+    run_rc 1 "$REFRESH" --source cocalc
+    matches '(certificate|UnknownIssuer)' "$stderr"
+    sed -i 's|^connect|ca_file = "/run/box/tls/ca.pem"\nconnect|' "$SOURCES/pg.toml"
+    run_ok "$REFRESH" --source cocalc --full
+    matches 'cocalc: unchanged' "$output"
+    tls_begin other.example
+    run_rc 1 "$REFRESH" --source cocalc
+    matches '(certificate|NotValidForName)' "$stderr"
+    KEY=alice run_ok ssh_as "$UUID" true
+    # LISTEN goes by the same way.
+    tls_begin db.example
+    detached /run/box/logs/follow-tls.log "$REFRESH" --follow --source cocalc
+    local pid=$!
+    sleep 1.5
+    make_key tls
+    sql <<<"UPDATE projects SET authorized_keys = authorized_keys || E'\\n' || '$(<"$KEYS/tls.pub")' WHERE project_id = '$UUID'"
+    wait_for 5 opens tls "$UUID"
+    kill "$pid"
+    sql <<<"UPDATE projects SET authorized_keys = '$(<"$KEYS/alice.pub")' WHERE project_id = '$UUID'"
+    sed -i '/^ssl = on/d' "$DATA/postgresql.conf"
+    pg_stop
+    pg_start
+    sed -i -e '/ca_file/d' -e 's/^connect/allow_plain = true\nconnect/' "$SOURCES/pg.toml"
+    run_ok "$REFRESH" --source cocalc
+    cp /run/box/pg.toml "$SOURCES/pg.toml"
+}
+
 @test "--follow: from the commit to a login that works it is under a second, and a restart of PostgreSQL is survived" {
     detached /run/box/logs/follow.log "$REFRESH" --follow
     local pid=$! begun

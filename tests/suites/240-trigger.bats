@@ -95,3 +95,41 @@ now() { date +%s%N; }
     waited=$(cat "$BATS_TEST_TMPDIR"/[0-9]* | grep -c left-to-another || true)
     echo "# $waited of 20 were left to another" >&3
 }
+
+@test "triggers about one account wait as one, and those about others beside them" {
+    local n pids=()
+    run_ok trigger
+    # As long as another run is at work.
+    detached /dev/null flock /var/lib/vestibule/refresh-hub.lock sleep 60
+    local holder=$!
+    for n in {1..6}; do
+        make_key "same-$n"
+        hub put "{\"account\": {\"name\": \"other-$n\"}}" "{\"account\": {\"name\": \"same\"}}" \
+            "$(jq -cn --arg key "$(<"$KEYS/same-$n.pub")" '{key: {account: "same", key: $key}}')"
+        trigger account same >"$BATS_TEST_TMPDIR/same-$n" 2>&1 3>&- &
+        pids+=($!)
+        trigger account "other-$n" >"$BATS_TEST_TMPDIR/other-$n" 2>&1 3>&- &
+        pids+=($!)
+    done
+    wait_for 15 waiting 7
+    pkill -P "$holder"
+    for n in "${pids[@]}"; do wait "$n" || echo "a trigger failed" >>"$BATS_TEST_TMPDIR/failed"; done
+    fails test -e "$BATS_TEST_TMPDIR/failed"
+    is 5 "$(cat "$BATS_TEST_TMPDIR"/same-* | grep -c left-to-another)"
+    # The last change counts, and nobody's is lost.
+    is 6 "$(vestibulectl key list --account same --json | jq length)"
+    for n in {1..6}; do run_ok vestibulectl account show "other-$n"; done
+    # One about everything is about each of them.
+    detached /dev/null flock /var/lib/vestibule/refresh-hub.lock sleep 60
+    holder=$!
+    trigger >"$BATS_TEST_TMPDIR/all" 2>&1 3>&- &
+    pids=($!)
+    wait_for 15 waiting 1
+    run_ok trigger account same
+    matches left-to-another "$output"
+    pkill -P "$holder"
+    wait "${pids[0]}"
+}
+
+# waiting N: so many triggers wait for their turn, and no other is on its way.
+waiting() { is "$1" "$(pgrep -c -x refresh-keys)"; }

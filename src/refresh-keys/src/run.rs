@@ -133,9 +133,9 @@ fn attempt(
     problems: &mut Problems,
     progress: &mut Progress,
 ) -> anyhow::Result<Done> {
-    // Only whole refreshes wait as one: for one account or target another's question is no answer.
-    let next = if args.trigger && *scope == Scope::All {
-        let Some(next) = trigger::next(&place.directory, &source.name)? else { return Ok(Done::OthersTurn) };
+    let next = if args.trigger {
+        let next = trigger::next(&place.directory, &source.name, scope)?;
+        let Some(next) = next else { return Ok(Done::OthersTurn) };
         Some(next)
     } else {
         None
@@ -151,7 +151,15 @@ fn attempt(
     })?;
     let cursor = known.and_then(|row: SourceRow| row.cursor).filter(|_| !args.full && *scope == Scope::All);
     let mut stage = Stage::create(&place.directory.join(format!("refresh-{}.stage", source.name)))?;
-    let mut sink = Sink { stage: &mut stage, problems, progress, scope, allow: &source.common.allow };
+    let mut sink = Sink {
+        stage: &mut stage,
+        problems,
+        progress,
+        scope,
+        allow: &source.common.allow,
+        rows: 0,
+        max_rows: source.common.max_rows,
+    };
     let memory = place.directory.join(format!("refresh-{}.known", source.name));
     let ask = Ask {
         scope,

@@ -26,6 +26,8 @@ pub(crate) struct Common {
     pub(crate) max_stale: Option<i64>,
     /// The share of its rows of a kind that one refresh may remove.
     pub(crate) max_shrink: f64,
+    /// The rows that one answer may have.
+    pub(crate) max_rows: u64,
     /// Its keys and grants may be about accounts and targets of other sources.
     pub(crate) others: bool,
     /// Seconds between two refreshes of `--follow`, when the source says of nothing new.
@@ -36,7 +38,14 @@ pub(crate) struct Common {
 
 impl Default for Common {
     fn default() -> Self {
-        Common { max_stale: None, max_shrink: 0.3, others: false, every: 300, allow: Allow::default() }
+        Common {
+            max_stale: None,
+            max_shrink: 0.3,
+            max_rows: 20_000_000,
+            others: false,
+            every: 300,
+            allow: Allow::default(),
+        }
     }
 }
 
@@ -204,7 +213,7 @@ pub(crate) fn sources(config: &Config, wanted: &[String]) -> anyhow::Result<Vec<
         .collect()
 }
 
-const COMMON: [&str; 5] = ["max_stale", "max_shrink", "others", "every", "allow"];
+const COMMON: [&str; 6] = ["max_rows", "max_stale", "max_shrink", "others", "every", "allow"];
 
 fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
     let well = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -219,6 +228,9 @@ fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
     }
     if common.max_stale.is_some_and(|seconds| !(60..=31_536_000).contains(&seconds)) {
         bail!("max_stale: want 60 to 31536000 seconds");
+    }
+    if !(1..=1_000_000_000).contains(&common.max_rows) {
+        bail!("max_rows: want 1 to 1000000000");
     }
     if !(1..=86_400).contains(&common.every) {
         bail!("every: want 1 to 86400 seconds");

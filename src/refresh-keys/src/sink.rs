@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::report::Problems;
 use crate::rows::{AccountRow, GoneRow, GrantRow, KeyRow, Row, TargetRow};
 use crate::settings::Allow;
+use crate::source::SourceFault;
 
 /// Bytes that a text of a row may have: a list of keys, the settings of a target.
 const MAX_TEXT: usize = 256 * 1024;
@@ -25,26 +26,44 @@ pub(crate) struct Sink<'a> {
     pub(crate) progress: &'a mut Progress,
     pub(crate) scope: &'a Scope,
     pub(crate) allow: &'a Allow,
+    /// Rows that came, bad ones too, and how many may.
+    pub(crate) rows: u64,
+    pub(crate) max_rows: u64,
 }
 
 impl Sink<'_> {
     /// Takes one row. What is wrong with it is reported, and no error.
     ///
     /// # Errors
-    /// The scratch file's.
-    pub(crate) fn row(&mut self, row: Row) -> Result<(), StoreError> {
+    /// The scratch file's; more rows than may come.
+    pub(crate) fn row(&mut self, row: Row) -> Result<(), SourceFault> {
         self.progress.row();
-        match row {
+        self.rows += 1;
+        self.within()?;
+        let taken = match row {
             Row::Account(row) => self.account(&row),
             Row::Key(row) => self.key(&row),
             Row::Target(row) => self.target(*row),
             Row::Grant(row) => self.grant(&row),
             Row::Gone(row) => self.gone(row),
+        };
+        Ok(taken?)
+    }
+
+    /// Whether more rows may come.
+    ///
+    /// # Errors
+    /// They may not: whoever has no end does not fill the disk.
+    pub(crate) fn within(&self) -> Result<(), SourceFault> {
+        if self.rows <= self.max_rows {
+            return Ok(());
         }
+        Err(SourceFault::Source("it has more rows than 'max_rows' of this source allows".to_owned()))
     }
 
     /// Reports a row that the source itself could not make sense of.
     pub(crate) fn bad(&mut self, what: &str, why: impl std::fmt::Display) {
+        self.rows += 1;
         self.problems.add(what, why);
     }
 
@@ -53,6 +72,7 @@ impl Sink<'_> {
     /// # Errors
     /// The scratch file's.
     pub(crate) fn restart(&mut self) -> Result<(), StoreError> {
+        self.rows = 0;
         self.problems.clear();
         self.stage.clear()
     }

@@ -75,7 +75,7 @@ impl<'a> Directory<'a> {
         };
         let row =
             AccountRow { name: name.to_owned(), active: !said.disabled, default_target: said.default_target };
-        Ok(sink.row(Row::Account(row))?)
+        sink.row(Row::Account(row))
     }
 
     fn target(&self, name: &str, path: &Path, sink: &mut Sink<'_>) -> Result<(), SourceFault> {
@@ -83,7 +83,7 @@ impl<'a> Directory<'a> {
         let Some(mut said) = parse::<Map<String, Value>>(path, &what, sink)? else { return Ok(()) };
         said.insert("name".to_owned(), name.into());
         match serde_json::from_value::<TargetRow>(Value::Object(said)) {
-            Ok(row) => Ok(sink.row(Row::Target(Box::new(row)))?),
+            Ok(row) => sink.row(Row::Target(Box::new(row))),
             Err(why) => {
                 sink.bad(&what, why);
                 Ok(())

@@ -121,36 +121,45 @@ impl Feed {
         let limit = LIMIT.to_string();
         let mut query: Vec<(&str, &str)> = query.to_vec();
         query.push(("limit", &limit));
-        let mut url = self.address(&query);
-        let mut question = Question { etag, accept: MEDIA_TYPE, wait: None };
+        let first =
+            self.client.get(&self.address(&query), Question { etag, accept: MEDIA_TYPE, wait: None })?;
+        let mut page = match first {
+            Reply::Page(page) => page,
+            Reply::Unchanged => return Ok(Ok(None)),
+            Reply::Gone => return Ok(Err(Gone)),
+            Reply::NotFound => return Err(wrong("there is no feed at this address (404)")),
+        };
+        let etag = page.etag.clone();
         let mut kind = None;
-        let mut first_etag = None;
-        for number in 0..MAX_PAGES {
-            let page = match self.client.get(&url, question)? {
-                Reply::Page(page) => page,
-                Reply::Unchanged if number == 0 => return Ok(Ok(None)),
-                Reply::Unchanged => return Err(wrong("a page of it is said to be unchanged")),
-                Reply::Gone => return Ok(Err(Gone)),
-                Reply::NotFound => return Err(wrong("there is no feed at this address (404)")),
-            };
-            if number == 0 {
-                first_etag.clone_from(&page.etag);
-            }
-            let (this, last) = lines(&page, sink)?;
+        for _ in 0..MAX_PAGES {
+            let Frame { kind: this, last, rows } = frame(&page)?;
             if *kind.get_or_insert(this) != this {
                 return Err(wrong("its pages are of different kinds"));
             }
-            match last {
+            let next = match last {
                 Last::End(End { cursor }) => {
+                    take(rows, sink)?;
                     let cursor = cursor.map(|cursor| token(cursor, "cursor")).transpose()?;
-                    return Ok(Ok(Some((this, Memory { cursor, etag: first_etag }))));
+                    return Ok(Ok(Some((this, Memory { cursor, etag }))));
                 }
-                Last::Next(next) => {
-                    let next = token(next, "next")?;
-                    url = self.address(&[("page", &next), ("limit", &limit)]);
-                    question = Question { etag: None, accept: MEDIA_TYPE, wait: None };
-                }
-            }
+                Last::Next(next) => token(next, "next")?,
+            };
+            let url = self.address(&[("page", &next), ("limit", &limit)]);
+            // The hub makes the next page while this one is taken in.
+            let next = std::thread::scope(|scope| {
+                let next = scope
+                    .spawn(|| self.client.get(&url, Question { etag: None, accept: MEDIA_TYPE, wait: None }));
+                take(rows, sink)?;
+                next.join()
+                    .map_err(|_| wrong("the thread that asked for it ended early"))?
+                    .map_err(SourceFault::from)
+            });
+            page = match next? {
+                Reply::Page(page) => page,
+                Reply::Gone => return Ok(Err(Gone)),
+                Reply::Unchanged => return Err(wrong("a page of it is said to be unchanged")),
+                Reply::NotFound => return Err(wrong("there is no feed at this address (404)")),
+            };
         }
         Err(wrong("it has no end"))
     }
@@ -273,8 +282,14 @@ fn row(line: &[u8]) -> Result<Row, String> {
     serde_json::from_str(text).map_err(|why| why.to_string())
 }
 
-/// The lines of a page: the first and the last are the page's own.
-fn lines(page: &Page, sink: &mut Sink<'_>) -> Result<(Kind, Last), SourceFault> {
+/// A page: its first line and its last are its own, what stands between them are rows.
+struct Frame<'a> {
+    kind: Kind,
+    last: Last,
+    rows: Vec<&'a [u8]>,
+}
+
+fn frame(page: &Page) -> Result<Frame<'_>, SourceFault> {
     if page.media_type != MEDIA_TYPE {
         return Err(wrong(&format!("it is '{}', and not '{MEDIA_TYPE}'", page.media_type.escape_debug())));
     }
@@ -289,7 +304,11 @@ fn lines(page: &Page, sink: &mut Sink<'_>) -> Result<(Kind, Last), SourceFault> 
     let last = lines.next_back().ok_or_else(|| wrong("it was cut: there is no last line"))?;
     let last = serde_json::from_slice(last)
         .map_err(|_| wrong("it was cut: its last line is neither 'next' nor 'end'"))?;
-    for line in lines {
+    Ok(Frame { kind, last, rows: lines.collect() })
+}
+
+fn take(rows: Vec<&[u8]>, sink: &mut Sink<'_>) -> Result<(), SourceFault> {
+    for line in rows {
         if line.len() > MAX_LINE {
             return Err(wrong("it has a line of more than 256 KiB"));
         }
@@ -298,5 +317,5 @@ fn lines(page: &Page, sink: &mut Sink<'_>) -> Result<(Kind, Last), SourceFault> 
             Err(why) => sink.bad("a line", why),
         }
     }
-    Ok((kind, last))
+    sink.within()
 }

@@ -22,6 +22,7 @@ impl Changes<'_> {
     /// no error: it goes to `problems`.
     pub fn refresh(&mut self, refresh: &Refresh<'_>, problems: Problems<'_>) -> Result<Counts, ChangeError> {
         let mut counts = Counts::default();
+        let had = if refresh.whole { self.had(refresh)? } else { Vec::new() };
         self.gone(refresh, &mut counts)?;
         self.each(
             "SELECT n, name, aliases, driver, login_user, home, policy FROM stage.targets",
@@ -44,7 +45,7 @@ impl Changes<'_> {
             |changes, row| changes.take_grant(refresh, &row, &mut counts, problems),
         )?;
         if refresh.whole {
-            self.remove_missing(refresh, &mut counts)?;
+            self.remove_missing(refresh, &had, &mut counts)?;
         }
         Ok(counts)
     }

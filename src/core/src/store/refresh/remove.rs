@@ -12,7 +12,7 @@ const CHUNK: i64 = 256;
 
 /// Kinds of rows: the table, what tells one owner from another, how the scope restricts it to an account and to a
 /// target, and the condition that the staged answer lacks the row.
-struct Kind {
+pub(super) struct Kind {
     what: &'static str,
     table: &'static str,
     owner: &'static str,
@@ -71,10 +71,24 @@ impl Kind {
 }
 
 impl Changes<'_> {
-    /// After a whole answer: rows of its scope that it does not have.
+    /// Before a whole answer is taken over: the kinds that the source has rows of. Of the others none can be missing
+    /// afterwards, and a first import needs not look for a million of them.
+    pub(super) fn had(&self, refresh: &Refresh<'_>) -> Result<Vec<&'static Kind>, ChangeError> {
+        let mut had = Vec::new();
+        for kind in [&KEYS, &GRANTS, &ACCOUNTS, &TARGETS] {
+            let sql = format!("SELECT 1 FROM {} WHERE source = ?1 LIMIT 1", kind.table);
+            if self.one::<i64>(&sql, [refresh.source])?.is_some() {
+                had.push(kind);
+            }
+        }
+        Ok(had)
+    }
+
+    /// After a whole answer: rows of its scope that it does not have, of the kinds that it `had`.
     pub(super) fn remove_missing(
         &mut self,
         refresh: &Refresh<'_>,
+        had: &[&'static Kind],
         counts: &mut Counts,
     ) -> Result<(), ChangeError> {
         let number = match &refresh.scope {
@@ -86,10 +100,14 @@ impl Changes<'_> {
                 self.one::<i64>("SELECT target_id FROM target_names WHERE name = ?1", [name])?.unwrap_or(-1),
             ),
         };
-        for kind in [&KEYS, &GRANTS, &ACCOUNTS, &TARGETS] {
+        for kind in had {
             self.guard(kind, refresh, number)?;
         }
+        let has = |kind: &Kind| had.iter().any(|one| one.table == kind.table);
         for (kind, count) in [(&KEYS, &mut counts.keys), (&GRANTS, &mut counts.grants)] {
+            if !has(kind) {
+                continue;
+            }
             let sql = format!(
                 "DELETE FROM {} WHERE {} AND {}",
                 kind.table,
@@ -102,7 +120,7 @@ impl Changes<'_> {
             let (table, within) = (kind.table, kind.within(&refresh.scope));
             format!("SELECT {column} FROM {table} WHERE {within} AND {} LIMIT {CHUNK}", kind.missing)
         };
-        loop {
+        while has(&ACCOUNTS) {
             let gone: Vec<String> = self.column(&names(&ACCOUNTS, "name"), (refresh.source, number))?;
             for name in &gone {
                 self.remove_account(name)?;
@@ -112,16 +130,17 @@ impl Changes<'_> {
                 break;
             }
         }
-        loop {
+        while has(&TARGETS) {
             let gone: Vec<i64> = self.column(&names(&TARGETS, "id"), (refresh.source, number))?;
             for id in &gone {
                 self.remove_target(TargetId(*id))?;
                 counts.targets.removed += 1;
             }
             if gone.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// Refuses to remove too large a share of what the source has of a kind.

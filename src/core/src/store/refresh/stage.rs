@@ -35,11 +35,12 @@ pub enum Gone {
     Grant(String, String),
 }
 
-/// A scratch file that takes rows. A method returns false for a row that is there already.
+/// A scratch file that takes rows; removed when dropped. A method returns false for a row that is there already.
 #[derive(Debug)]
 pub struct Stage {
+    /// Closed before the file goes.
     conn: Connection,
-    path: PathBuf,
+    file: Staged,
 }
 
 const TABLES: &str = "
@@ -62,13 +63,14 @@ impl Stage {
         let file = |source| StoreError::File { path: path.to_owned(), source };
         remove(path).map_err(file)?;
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
+        let staged = Staged { path: path.to_owned() };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let made = Connection::open_with_flags(path, flags).and_then(|conn| {
             conn.execute_batch(TABLES)?;
             Ok(conn)
         });
         let conn = made.map_err(|error| StoreError::of(path, error))?;
-        Ok(Stage { conn, path: path.to_owned() })
+        Ok(Stage { conn, file: staged })
     }
 
     /// Forgets all rows: the source begins anew.
@@ -80,7 +82,7 @@ impl Stage {
             .execute_batch(
                 "DELETE FROM accounts; DELETE FROM targets; DELETE FROM keys; DELETE FROM grants; DELETE FROM gone",
             )
-            .map_err(|error| StoreError::of(&self.path, error))
+            .map_err(|error| StoreError::of(&self.file.path, error))
     }
 
     /// Takes an account.
@@ -165,7 +167,7 @@ impl Stage {
 
     fn add(&self, sql: &str, row: impl Params) -> Result<bool, StoreError> {
         let added = self.conn.prepare_cached(sql).and_then(|mut statement| statement.execute(row));
-        added.map(|rows| rows > 0).map_err(|error| StoreError::of(&self.path, error))
+        added.map(|rows| rows > 0).map_err(|error| StoreError::of(&self.file.path, error))
     }
 
     /// Ends taking rows. The file stays until the returned value is dropped.
@@ -173,8 +175,7 @@ impl Stage {
     /// # Errors
     /// [`StoreError`] of this file.
     pub fn finish(self) -> Result<Staged, StoreError> {
-        let Stage { conn, path } = self;
-        let staged = Staged { path };
+        let Stage { conn, file: staged } = self;
         let ended = conn.execute_batch("COMMIT").and_then(|()| {
             conn.flush_prepared_statement_cache();
             conn.close().map_err(|(_, error)| error)
