@@ -131,6 +131,7 @@ bench_follow() {
     kill "$pid"
     spread 'long poll of the feed' "${took[@]}"
     goal 'from the commit to a login, by long poll' "$(quotient "$middle" 1000)" s '<=' 1
+    bench_listen
     # The trigger, as refresh-keys(8) sets it up.
     usermod --shell /bin/sh vestibule-refresh
     make_key hub
@@ -148,6 +149,46 @@ bench_follow() {
     done
     spread 'the trigger through sshd' "${took[@]}"
     goal 'from the commit to a login, by the trigger' "$(quotient "$middle" 1000)" s '<=' 1
+}
+
+as_postgres() { (cd / && setpriv --reuid postgres --regid postgres --init-groups "$@"); }
+
+# A real PostgreSQL that says which target changed.
+bench_listen() {
+    local bin data=/run/box/bench-postgres n begun took=() pid
+    bin=$(echo /usr/lib/postgresql/*/bin)
+    install -d -o postgres -g postgres "$data" /run/postgresql
+    as_postgres "$bin/initdb" -D "$data" -A trust >/run/box/logs/bench-initdb.log 2>&1 || die "initdb failed"
+    as_postgres "$bin/pg_ctl" -D "$data" -o "-h '' -k /run/postgresql" -l "$data/log" -w start >/dev/null 2>&1 3>&-
+    sql() { limit psql -q -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres postgres; }
+    sql <<'SQL'
+CREATE TABLE project_keys(project text, key text);
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM pg_notify('vestibule', NEW.project); RETURN NULL; END $$;
+CREATE TRIGGER tell AFTER INSERT ON project_keys FOR EACH ROW EXECUTE FUNCTION tell();
+SQL
+    cat >/etc/vestibule/vestibule.toml.d/bench-pg.toml <<'CONF'
+[source.postgres]
+kind = "postgres"
+connect = "host=/run/postgresql dbname=postgres user=postgres"
+others = true
+listen = "vestibule"
+keys = "SELECT project AS target, key FROM project_keys"
+CONF
+    detached /run/box/logs/bench-listen.log "$REFRESH" --follow --source postgres
+    pid=$!
+    sleep 2
+    for n in $(seq 10); do
+        make_key "heard-$n"
+        sql <<<"INSERT INTO project_keys VALUES('near', '$(cut -d ' ' -f 1,2 "$KEYS/heard-$n.pub")')"
+        begun=$(milliseconds)
+        wait_for 20 opens "heard-$n" near || die "no login by LISTEN"
+        took+=($(($(milliseconds) - begun)))
+    done
+    kill "$pid"
+    as_postgres "$bin/pg_ctl" -D "$data" -m fast -w stop >/dev/null 2>&1
+    spread 'LISTEN of PostgreSQL' "${took[@]}"
+    goal 'from the commit to a login, by LISTEN' "$(quotient "$middle" 1000)" s '<=' 1
 }
 
 # Files for containers' own sshd: 10,000 of them.

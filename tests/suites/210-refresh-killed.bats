@@ -72,19 +72,36 @@ generations() {
     ((whole < 80))
 }
 
-@test "a full disk changes nothing, is told, and lets people in" {
+@test "a disk that is full at any point changes nothing, is told, and lets people in" {
+    local size room seen='' before after
     people 1 20000
-    local size
+    before=$(as_user vestibule-refresh sqlite3 "$STORE" "SELECT count(*) FROM accounts")
     size=$(stat -c %s "$STORE")
     mkdir -p /mnt/small
-    mount -t tmpfs -o "size=$((size + 3000000)),mode=0755" small /mnt/small
-    install -d -o vestibule-refresh -g vestibule -m 2755 /mnt/small/store
-    cp -p /var/lib/vestibule/* /mnt/small/store/
-    run_rc 1 "$REFRESH" --store /mnt/small/store/store.db
-    matches 'people: failed: .*(no room|No space|full)' "$stderr"
-    run_ok as_user vestibule-refresh sqlite3 /mnt/small/store/store.db 'PRAGMA integrity_check'
-    is ok "$output"
-    umount /mnt/small
+    # Room for a part of what the source says, for all of that, for a part of the change, for all.
+    for room in 1 3 6 9 12 15 18 24 40; do
+        mount -t tmpfs -o "size=$((size + room * 1000000)),mode=0755" small /mnt/small
+        install -d -o vestibule-refresh -g vestibule -m 2755 /mnt/small/store
+        cp -p /var/lib/vestibule/{store.db,store.db-wal,store.db-shm,names.idx} /mnt/small/store/
+        run_any "$REFRESH" --store /mnt/small/store/store.db
+        after=$(as_user vestibule-refresh sqlite3 /mnt/small/store/store.db "SELECT count(*) FROM accounts")
+        if ((status == 0)); then
+            seen+=' done'
+            is $((before + 20000)) "$after"
+        else
+            matches 'people: failed: .*(no room|No space|full|names)' "$stderr"
+            is "$before" "$after"
+            [[ $stderr != *"store.db'"* ]] || seen+=' store'
+            [[ $stderr != *stage* ]] || seen+=' stage'
+        fi
+        run_ok as_user vestibule-refresh sqlite3 /mnt/small/store/store.db 'PRAGMA integrity_check'
+        is ok "$output"
+        # Nor is anything left that keeps the disk full.
+        fails test -e /mnt/small/store/refresh-people.stage
+        umount /mnt/small
+    done
+    echo "# it ended at:$seen" >&3
+    matches 'stage.*store.*done' "$seen"
     run_ok ssh_as lab whoami
 }
 

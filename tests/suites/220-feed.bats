@@ -199,20 +199,30 @@ CONF
 now() { date +%s%N; }
 opens() { KEY=$1 ssh_as "$2" true 2>/dev/null; }
 
+# a_login: how long one takes by itself, in nanoseconds.
+a_login() {
+    local begun
+    begun=$(now)
+    KEY=alice ssh_as alice+lab true
+    echo $(($(now) - begun))
+}
+
 @test "--follow hears of a change by long poll: a login works at once" {
     detached /run/box/logs/follow.log "$REFRESH" --follow
-    local pid=$! begun
+    local pid=$! begun alone
     make_key grace
-    sleep 1.5
+    hub put "$(account warm)"
+    wait_for 20 vestibulectl account show warm
+    alone=$(a_login)
     begun=$(now)
     hub put "$(account grace)" "$(key grace grace)" "$(grant grace lab)"
     wait_for 5 opens grace grace+lab
     echo "# $((($(now) - begun) / 1000000)) ms from the hub's commit to a login" >&3
-    (($(now) - begun < 3000000000))
+    # What a busy machine takes for logins is not what is meant.
+    (($(now) - begun < 1000000000 + 3 * alone))
     kill -HUP "$pid"
-    sleep 1
     hub gone "$(account grace)"
-    wait_for 3 fails opens grace grace+lab
+    wait_for 20 fails opens grace grace+lab
     kill -TERM "$pid"
     wait_for 5 fails kill -0 "$pid"
 }

@@ -105,6 +105,11 @@ item_of() {
     same_options "$MAN/man8/keys-lookup.8" "$output"
 }
 
+@test "write-keys(8) has every option of write-keys, and no other" {
+    run_ok "$LIBEXEC/write-keys" --help
+    same_options "$MAN/man8/write-keys.8" "$output"
+}
+
 @test "enter(8) has every option of enter, and no other" {
     # It runs for the users of its group only, and never for root.
     run_ok as_user vestibule "$LIBEXEC/enter" --help
