@@ -91,7 +91,9 @@ fn a_killed_writer_leaves_a_whole_index() {
         let reader = std::thread::spawn(move || {
             let inserted = output.lines().map_while(Result::ok).filter_map(|line| {
                 let n = line.strip_prefix("inserted ").and_then(|n| n.parse::<u32>().ok());
-                n.inspect(|_| drop(send.send(())))
+                n.inspect(|_| {
+                    let _ = send.send(());
+                })
             });
             inserted.max()
         });
