@@ -210,7 +210,7 @@ fn say(account: &str, lines: &[String], sink: &mut Sink<'_>) -> Result<(), Sourc
         return Ok(());
     }
     let key = lines.join("\n");
-    Ok(sink.row(Row::Key(KeyRow { account: Some(account.to_owned()), target: None, key, expires: None }))?)
+    sink.row(Row::Key(KeyRow { account: Some(account.to_owned()), target: None, key, expires: None }))
 }
 
 /// A comment, as far as it is text.
