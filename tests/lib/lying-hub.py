@@ -35,6 +35,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body) if length is None else length))
+        # A connection that is closed without a word may be taken for a cut answer to the next question on it.
+        self.send_header("Connection", "close")
         for header in headers:
             self.send_header(*header)
         self.end_headers()
