@@ -169,7 +169,9 @@ impl Allow {
                 need(&self.leaders, &format!("{word}:{text}"), "allow.leaders")?;
             }
             Driver::Tcp { address: TcpAddress::Fixed { host, port } } => {
-                need(&self.addresses, &format!("{host}:{port}"), "allow.addresses")?;
+                let patterns: Vec<String> =
+                    self.addresses.iter().filter(|pattern| may_mean(pattern, host)).cloned().collect();
+                need(&patterns, &format!("{host}:{port}"), "allow.addresses")?;
             }
             Driver::Tcp { address: TcpAddress::Container { engine: name, container, .. } } => {
                 engine(name, container)?;
@@ -198,6 +200,15 @@ fn matches(pattern: &str, text: &str) -> bool {
         text = after;
     }
     true
+}
+
+/// Whether a pattern of `HOST:PORT` may be about `host` at all: one of digits and dots means addresses, and no name that
+/// begins like one, which leads wherever its owner likes.
+fn may_mean(pattern: &str, host: &str) -> bool {
+    let of = pattern.rsplit_once(':').map_or(pattern, |(of, _)| of);
+    let numbers = of.contains(|c: char| c.is_ascii_digit())
+        && of.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '*'));
+    !numbers || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// The sources of the configuration, or those of them that are `wanted`, in the order of their names.
@@ -275,6 +286,29 @@ mod tests {
         for (pattern, text, want) in table {
             assert_eq!(matches(pattern, text), want, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn a_name_that_begins_like_an_address_is_none() {
+        for (pattern, host, want) in [
+            ("10.1.*:22", "10.1.2.3", true),
+            ("10.1.*:22", "10.1.evil.example", false),
+            ("10.1.*", "10.1.evil.example", false),
+            ("10.1.2.3:22", "10.1.2.3", true),
+            ("*:22", "any.example", true),
+            ("*", "any.example", true),
+            ("10*.example.org:22", "10-1.example.org", true),
+            ("*.example.org:22", "a.example.org", true),
+        ] {
+            assert_eq!(may_mean(pattern, host), want, "{pattern} {host}");
+        }
+        let some = allow("addresses = ['10.1.*:22']");
+        let tcp = |host: &str| {
+            let text = format!(r#"{{"driver":"tcp","address":{{"fixed":{{"host":"{host}","port":22}}}}}}"#);
+            some.check(&serde_json::from_str(&text).unwrap(), "nobody", None)
+        };
+        assert_eq!(tcp("10.1.2.3"), Ok(()));
+        assert!(tcp("10.1.evil.example").is_err());
     }
 
     fn allow(text: &str) -> Allow {
