@@ -16,6 +16,7 @@ setup_file() {
     docker_start
     docker_image vt-busybox
     docker_run shared vt-busybox --network host
+    printf '[may_enter]\nprivileged = ["docker:shared"]\n' >/etc/vestibule/vestibule.toml.d/may-enter.toml
     target lab --driver namespace --pid-file "$SANDBOX_PIDS/lab.pid"
     target other --driver namespace --pid-file "$SANDBOX_PIDS/other.pid"
     target shared --driver docker --container shared

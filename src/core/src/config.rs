@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::may_enter::MayEnter;
 use crate::paths;
 
 mod fields;
@@ -28,6 +29,8 @@ pub struct Config {
     pub keys: Keys,
     /// Where keys are written for targets' own sshd.
     pub written: Written,
+    /// What may be entered at all.
+    pub may_enter: MayEnter,
     /// How sessions end.
     pub session: Session,
     /// The container engines of this host, by the name that targets call them.
@@ -140,6 +143,7 @@ impl Default for Config {
                 deadline_ms: 500,
             },
             written: Written { file: ".ssh/.vestibule/authorized_keys".to_owned(), homes: Vec::new() },
+            may_enter: MayEnter::default(),
             session: Session {
                 grace_seconds: 10,
                 wake_seconds: 300,
@@ -237,6 +241,23 @@ impl Config {
             }
             if let Some(homes) = written.homes {
                 self.written.homes = homes;
+            }
+        }
+        if let Some(may) = file.may_enter {
+            let ours = &mut self.may_enter;
+            for (list, said) in [
+                (&mut ours.containers, may.containers),
+                (&mut ours.leaders, may.leaders),
+                (&mut ours.addresses, may.addresses),
+                (&mut ours.users, may.users),
+                (&mut ours.privileged, may.privileged),
+            ] {
+                if let Some(said) = said {
+                    *list = said;
+                }
+            }
+            if let Some(homes) = may.homes {
+                ours.homes = homes;
             }
         }
         if let Some(session) = file.session {

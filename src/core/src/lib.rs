@@ -13,6 +13,7 @@ pub mod decision;
 pub mod engine_address;
 pub mod exit;
 pub mod fingerprint;
+pub mod may_enter;
 pub mod messages;
 pub mod options;
 pub mod pam_stack;

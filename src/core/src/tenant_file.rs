@@ -19,6 +19,7 @@ use vestibule_sys::{fds, process};
 
 use crate::config::Keys;
 use crate::decide::KeyFiles;
+use crate::may_enter::MayEnter;
 use crate::target::Target;
 
 /// Bytes that a target's own file has at most.
@@ -47,6 +48,9 @@ pub enum KeyFileError {
     /// The kernel said no.
     #[error("{}", Errno(*.0))]
     Os(i32),
+    /// Root's configuration has no key file there read.
+    #[error("its home is not below one of 'may_enter.homes' of the configuration")]
+    NotAllowed,
     /// The process that reads it ended early.
     #[error("the process that reads it ended early")]
     Child,
@@ -83,6 +87,8 @@ pub struct HostFiles {
     /// Gives up every capability of this process for good once a child reads a target's own file, so that what the
     /// file holds is parsed without any.
     pub shed_privileges: bool,
+    /// Which homes are looked into.
+    pub may_enter: MayEnter,
 }
 
 impl HostFiles {
@@ -94,6 +100,7 @@ impl HostFiles {
             own_file: PathBuf::from(&keys.own_file),
             deadline: Duration::from_millis(keys.deadline_ms),
             shed_privileges: false,
+            may_enter: MayEnter::default(),
         }
     }
 }
@@ -105,7 +112,8 @@ impl KeyFiles for HostFiles {
     }
 
     fn own(&self, home: &str) -> Result<Option<Vec<u8>>, KeyFileError> {
-        self.read_in_child(Path::new(home))
+        let home = Path::new(home);
+        if self.may_enter.home(home) { self.read_in_child(home) } else { Err(KeyFileError::NotAllowed) }
     }
 }
 
@@ -195,7 +203,9 @@ fn child(home: &Path, path: &Path, pipe: BorrowedFd<'_>) -> i32 {
                 KeyFileError::WorldWritable => (Tag::WorldWritable, 0),
                 KeyFileError::TooLarge(_) => (Tag::TooLarge, 0),
                 KeyFileError::Os(number) => (Tag::Os, number),
-                KeyFileError::Deadline(_) | KeyFileError::Child => (Tag::Os, libc::EIO),
+                KeyFileError::Deadline(_) | KeyFileError::Child | KeyFileError::NotAllowed => {
+                    (Tag::Os, libc::EIO)
+                }
             };
             [&[tag as u8], number.to_be_bytes().as_slice(), &[Tag::End as u8]].concat()
         }

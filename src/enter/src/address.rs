@@ -12,9 +12,9 @@ use vestibule::target::TargetId;
 use vestibule_sys::syslog::{Severity, Syslog};
 
 use crate::args::to_operator;
-use crate::engine;
 use crate::parser::{Parser, Way};
 use crate::refused::Refused;
+use crate::{engine, may};
 
 /// Prints `ADDRESS PORT` and a newline; says on standard error why it can't.
 pub(crate) fn print(target: TargetId) -> ExitCode {
@@ -43,6 +43,7 @@ fn find(target: TargetId) -> Result<String, Refused> {
         return Err(Refused::setup("the target is not a container's TCP port"));
     };
     let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
+    may::enter(&config, &facts)?;
     let found = engine::inspect(&config, engine, container, &facts.name, &mut parser)?;
     let not_running = |cause: &str| {
         Refused::new(Refusal::NotRunning { target: facts.name.clone() }, format_args!("{container}: {cause}"))

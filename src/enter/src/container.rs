@@ -180,6 +180,11 @@ impl Container {
         LastStep { status, filters }
     }
 
+    /// Its namespaces that are not the bastion's. (This process may have been moved into one of the container's own.)
+    pub(crate) fn apart(&self) -> io::Result<Kinds> {
+        namespaces::differing(&self.process, &ProcDir::open(1)?)
+    }
+
     /// The environment that its first process was started with.
     pub(crate) fn environ(&self) -> Vec<u8> {
         self.process.read("environ").unwrap_or_default()

@@ -26,6 +26,7 @@ mod engine;
 mod environment;
 mod gifts;
 mod leader;
+mod may;
 mod monitor;
 mod nest;
 mod network;

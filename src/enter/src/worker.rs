@@ -27,7 +27,7 @@ use crate::relay::libc_signal::SIGHUP;
 use crate::session::{self, Program};
 use crate::sftp::{self, Ready, Server};
 use crate::users::User;
-use crate::{confine, connection, environment, leader, terminfo, wake, welcome, wire};
+use crate::{confine, connection, environment, leader, may, terminfo, wake, welcome, wire};
 
 /// Does the work and reports to the monitor; returns the exit code.
 pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i32 {
@@ -60,6 +60,7 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
     process::set_dumpable(false).or_setup("PR_SET_DUMPABLE")?;
     let facts = parser.target(session.target, session.account.as_ref())?;
     let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
+    may::enter(&config, &facts)?;
     // What a wake asks inside is asked for no connection.
     if config.forwarding == Forwarding::Pam && session.probe.is_none() {
         let above = connection::above(session.target, session.account.as_ref()).or_setup("'/proc'")?;
@@ -176,18 +177,22 @@ fn find(
     match &facts.way {
         Way::Namespace(leader) => {
             let container = Container::open(leader::find(leader, &facts.name)?, None, &facts.name)?;
+            may::container(config, facts, &container)?;
             let env = container.environ();
             Ok(Some((container, env)))
         }
         Way::Docker { engine, container } => {
             let found = running(engine, container)?;
-            Ok(Some((Container::open(found.pid, Some(&found.id), &facts.name)?, found.env)))
+            let opened = Container::open(found.pid, Some(&found.id), &facts.name)?;
+            may::container(config, facts, &opened)?;
+            Ok(Some((opened, found.env)))
         }
-        // The exec asks itself, with fewer rights; here only for what would have to be started.
-        Way::DockerExec { engine, container, .. } if facts.wake.is_some() => {
-            running(engine, container).map(|_| None)
+        // The kernel can't be asked about what an engine enters; it may be elsewhere.
+        Way::DockerExec { engine, container, .. } => {
+            let found = running(engine, container)?;
+            may::privileged(config, facts, found.power.as_deref()).map(|()| None)
         }
-        Way::DockerExec { .. } | Way::TcpContainer { .. } | Way::TcpFixed => Ok(None),
+        Way::TcpContainer { .. } | Way::TcpFixed => Ok(None),
     }
 }
 

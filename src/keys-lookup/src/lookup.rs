@@ -100,10 +100,15 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
         && !request.decide
         && moved::by_caller().inspect_err(|why| audit.no_forwards(why)).is_ok();
     let question = Question { login: &request.login, key, judge, clock, prefix, moved };
-    let files = HostFiles { shed_privileges: true, ..HostFiles::new(&config.keys) };
+    let files = HostFiles {
+        shed_privileges: true,
+        may_enter: config.may_enter.clone(),
+        ..HostFiles::new(&config.keys)
+    };
     let addresses = AskEnter::default();
     let world = World { facts: &store, files: &files, addresses: &addresses };
     let outcome = decide::decide(&question, &world, &mut |step| audit.step(&step)).map_err(Fault::Store);
+    let outcome = outcome.map(|outcome| outcome.held_to(&config.may_enter));
     // The kernel closes what is open, sooner than SQLite.
     std::mem::forget(store);
     outcome

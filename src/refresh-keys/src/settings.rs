@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use vestibule::config::Config;
+use vestibule::may_enter::{fits, may_mean};
 use vestibule::target::{Driver, Leader, TcpAddress};
 
 pub(crate) mod jupyterhub;
@@ -143,7 +144,7 @@ impl Allow {
     /// What is not allowed, and where it is.
     pub(crate) fn check(&self, driver: &Driver, user: &str, home: Option<&str>) -> Result<(), String> {
         let need = |patterns: &[String], what: &str, list: &str| {
-            let fits = patterns.iter().any(|pattern| matches(pattern, what));
+            let fits = patterns.iter().any(|pattern| fits(pattern, what));
             if fits {
                 Ok(())
             } else {
@@ -185,30 +186,6 @@ impl Allow {
         }
         Err(format!("the home '{}' is not below one of 'allow.homes'", home.display()))
     }
-}
-
-/// Whether a text fits a pattern with `*`.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(start) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return text.ends_with(part);
-        }
-        let Some((_, after)) = text.split_once(part) else { return false };
-        text = after;
-    }
-    true
-}
-
-/// Whether a pattern of `HOST:PORT` may be about `host` at all: one of digits and dots means addresses, and no name that
-/// begins like one, which leads wherever its owner likes.
-fn may_mean(pattern: &str, host: &str) -> bool {
-    let of = pattern.rsplit_once(':').map_or(pattern, |(of, _)| of);
-    let numbers = of.contains(|c: char| c.is_ascii_digit())
-        && of.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '*'));
-    !numbers || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// The sources of the configuration, or those of them that are `wanted`, in the order of their names.
@@ -267,26 +244,6 @@ fn source(name: &str, table: &toml::Table) -> anyhow::Result<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns() {
-        let table = [
-            ("*", "", true),
-            ("*", "any", true),
-            ("lab", "lab", true),
-            ("lab", "labs", false),
-            ("lab-*", "lab-", true),
-            ("lab-*", "other-lab-1", false),
-            ("*-lab", "a-lab", true),
-            ("*-lab", "a-lab-b", false),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-c-b", false),
-            ("ab*ba", "aba", false),
-        ];
-        for (pattern, text, want) in table {
-            assert_eq!(matches(pattern, text), want, "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn a_name_that_begins_like_an_address_is_none() {

@@ -34,6 +34,7 @@ fn authorised(decision: Decision) -> Result<Authorised, Refused> {
         let refusal = match reason {
             "store" => Refusal::Store,
             "config" | "fingerprint" | "client" | "privileges" => Refusal::Setup,
+            "not-allowed" => Refusal::NotAllowed { target: decision.target.clone().unwrap_or_default() },
             "account-needed" | "ambiguous-account" => Refusal::AccountNeeded,
             _ => Refusal::Denied,
         };

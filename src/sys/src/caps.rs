@@ -12,6 +12,10 @@ pub enum Cap {
     DacReadSearch = 2,
     /// Signal any process.
     Kill = 5,
+    /// Load kernel modules.
+    SysModule = 16,
+    /// Reach I/O ports, `/dev/mem` and the like.
+    SysRawio = 17,
     /// Load seccomp filters without no_new_privs, enter namespaces.
     SysAdmin = 21,
 }

@@ -116,7 +116,7 @@ fn decided(ready: &Ready, what: &Explain, key: Fingerprint, explained: &mut Expl
         remark(format_args!("not run as root: key files that only root can read are missing from this"));
     }
     let store = ready.read()?;
-    let files = HostFiles::new(&ready.config.keys);
+    let files = HostFiles { may_enter: ready.config.may_enter.clone(), ..HostFiles::new(&ready.config.keys) };
     let addresses = AskEnter::default();
     let world = World { facts: &store, files: &files, addresses: &addresses };
     let question = Question {
@@ -128,7 +128,7 @@ fn decided(ready: &Ready, what: &Explain, key: Fingerprint, explained: &mut Expl
         moved: ready.config.forwarding == Forwarding::Pam,
     };
     let outcome = decide(&question, &world, &mut |step| explained.steps.push(step.to_string()))?;
-    match outcome {
+    match outcome.held_to(&ready.config.may_enter) {
         Outcome::NotOurs => explained.outcome = "not-ours",
         Outcome::Denied(denied) => {
             explained.outcome = "denied";

@@ -16,6 +16,7 @@ pub(super) struct FileConfig {
     pub(super) forwarding: Option<Forwarding>,
     pub(super) keys: Option<FileKeys>,
     pub(super) written: Option<FileWritten>,
+    pub(super) may_enter: Option<FileMayEnter>,
     pub(super) session: Option<FileSession>,
     pub(super) engine: Option<BTreeMap<String, Engine>>,
     pub(super) source: Option<BTreeMap<String, toml::Table>>,
@@ -40,6 +41,18 @@ pub(super) struct FileWritten {
     pub(super) file: Option<String>,
     #[serde(default, deserialize_with = "directories")]
     pub(super) homes: Option<Vec<PathBuf>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileMayEnter {
+    pub(super) containers: Option<Vec<String>>,
+    pub(super) leaders: Option<Vec<String>>,
+    pub(super) addresses: Option<Vec<String>>,
+    pub(super) users: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "roots")]
+    pub(super) homes: Option<Vec<PathBuf>>,
+    pub(super) privileged: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +91,18 @@ fn below_home<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::
         return Err(de::Error::custom("want a path below the home: relative, and without '..'"));
     }
     Ok(Some(text))
+}
+
+/// As [`directories`], and `/` is one: any.
+fn roots<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
+    let roots = Vec::<PathBuf>::deserialize(value)?;
+    let straight =
+        |path: &PathBuf| path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+    if roots.iter().all(straight) {
+        Ok(Some(roots))
+    } else {
+        Err(de::Error::custom("want directories by absolute paths, without '..'"))
+    }
 }
 
 /// Absolute, straight, and not the root: below that would be everywhere.

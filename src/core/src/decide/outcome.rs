@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::may_enter::MayEnter;
 use crate::store::Revocation;
 use crate::target::Target;
 
@@ -104,6 +105,27 @@ pub enum Reason {
     Ambiguous(Vec<String>),
     /// The target wants an account, and the key has none.
     NeedsAccount,
+    /// Root's configuration does not let the target be entered, for this reason.
+    NotAllowed(String),
+}
+
+impl Outcome {
+    /// The same, but for a target that root's configuration does not let be entered, whoever wrote its row.
+    #[must_use]
+    pub fn held_to(self, may: &MayEnter) -> Outcome {
+        match self {
+            Outcome::Granted(granted) => match may.target(&granted.target) {
+                Ok(()) => Outcome::Granted(granted),
+                Err(no) => Outcome::Denied(Box::new(Denied {
+                    account: granted.lines.into_iter().next().and_then(|line| line.account),
+                    target: granted.target,
+                    reason: Reason::NotAllowed(no.to_string()),
+                    dropped: granted.dropped,
+                })),
+            },
+            other => other,
+        }
+    }
 }
 
 impl Source {
@@ -143,6 +165,7 @@ impl Reason {
             Reason::Options => "options",
             Reason::Ambiguous(_) => "ambiguous-account",
             Reason::NeedsAccount => "account-needed",
+            Reason::NotAllowed(_) => "not-allowed",
         }
     }
 }
@@ -183,6 +206,7 @@ impl fmt::Display for Reason {
                     names.join(", ")
                 )
             }
+            Reason::NotAllowed(why) => f.write_str(why),
             Reason::NeedsAccount => {
                 f.write_str("the target wants an account, and the key belongs to none that has a grant")
             }

@@ -15,6 +15,11 @@ pub enum Refusal {
     Denied,
     /// The target wants an account, and the login named none.
     AccountNeeded,
+    /// Root's configuration does not let the target be entered.
+    NotAllowed {
+        /// The target's name.
+        target: String,
+    },
     /// The store can't be read.
     Store,
     /// The target is not running.
@@ -123,7 +128,7 @@ impl Refusal {
     pub fn exit(&self) -> Exit {
         match self {
             Refusal::Setup => Exit::Setup,
-            Refusal::Denied | Refusal::AccountNeeded => Exit::Denied,
+            Refusal::Denied | Refusal::AccountNeeded | Refusal::NotAllowed { .. } => Exit::Denied,
             Refusal::Store => Exit::Store,
             Refusal::NotRunning { .. } => Exit::NotRunning,
             Refusal::Gone { .. } => Exit::Gone,
@@ -171,6 +176,9 @@ impl fmt::Display for Refusal {
             Refusal::AccountNeeded => f.write_str(
                 "this target gives everybody a user of their own; log in as ACCOUNT+TARGET to say who you are",
             ),
+            Refusal::NotAllowed { target } => {
+                write!(f, "this bastion's configuration lets nobody enter '{}'; {TELL}", shown(target))
+            }
             Refusal::Store => write!(f, "the bastion can't read who may enter; {TELL}"),
             Refusal::NotRunning { target } => {
                 write!(f, "'{}' is not running; start it and connect again", shown(target))

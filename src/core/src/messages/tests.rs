@@ -17,6 +17,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Setup,
         Refusal::Denied,
         Refusal::AccountNeeded,
+        Refusal::NotAllowed { target: target() },
         Refusal::NotRunning { target: target() },
         Refusal::Gone { target: target() },
         Refusal::Paused { target: target() },
@@ -45,7 +46,7 @@ fn refusals() -> Vec<Refusal> {
     let mut kinds: Vec<usize> = all.iter().map(number).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, (0..=22).collect::<Vec<_>>(), "one of each");
+    assert_eq!(kinds, (0..=23).collect::<Vec<_>>(), "one of each");
     all
 }
 
@@ -75,6 +76,7 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::Stopped { .. } => 20,
         Refusal::NotWoken { step: WakeStep::Start | WakeStep::Running | WakeStep::Probe, .. } => 21,
         Refusal::Revoked { loss: Loss::Taken | Loss::Ended | Loss::Ordered, .. } => 22,
+        Refusal::NotAllowed { .. } => 23,
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Inspected {
     pub(crate) env: Vec<u8>,
     /// Its own address on a network of the engine.
     pub(crate) address: Option<IpAddr>,
+    /// What makes it as good as its engine's host, if anything does.
+    pub(crate) power: Option<String>,
     /// Published TCP ports: inside, and where they are on the host.
     pub(crate) published: Vec<(u16, IpAddr, u16)>,
 }
@@ -38,6 +40,39 @@ struct Answer {
     config: ConfigPart,
     #[serde(default)]
     network_settings: Network,
+    #[serde(default)]
+    host_config: HostConfig,
+}
+
+/// What it was started with.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "PascalCase")]
+struct HostConfig {
+    privileged: bool,
+    pid_mode: String,
+    network_mode: String,
+    cap_add: Option<Vec<String>>,
+}
+
+impl HostConfig {
+    /// As `may::power` says it of what the kernel knows.
+    fn power(&self) -> Option<&'static str> {
+        let adds = |name: &str| {
+            let all = self.cap_add.iter().flatten();
+            all.map(|cap| cap.to_uppercase()).any(|cap| cap.strip_prefix("CAP_").unwrap_or(&cap) == name)
+        };
+        if self.privileged {
+            Some("is privileged")
+        } else if self.pid_mode == "host" {
+            Some("sees its host's processes")
+        } else if adds("ALL") || adds("SYS_MODULE") {
+            Some("may load kernel modules")
+        } else if adds("SYS_RAWIO") {
+            Some("may reach the hardware")
+        } else {
+            (self.network_mode == "host").then_some("is in its host's own network")
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -139,6 +174,7 @@ pub(crate) fn understand(container: &[u8], status: u16, body: &[u8]) -> Result<O
         paused: answer.state.paused,
         restarting: answer.state.restarting,
         exit_code: answer.state.exit_code,
+        power: answer.host_config.power().map(str::to_owned),
         env: env.iter().flat_map(|v| [v.as_bytes(), &[0]].concat()).collect(),
         address: candidates.filter_map(|a| a.parse().ok()).next(),
         published: network
@@ -181,6 +217,7 @@ pub(crate) fn to_fields(container: &[u8], answer: &[u8]) -> Vec<Vec<u8>> {
                 ports.join("\n").into_bytes(),
                 if found.restarting { b"restarting".to_vec() } else { vec![] },
                 found.exit_code.to_string().into_bytes(),
+                found.power.unwrap_or_default().into_bytes(),
             ]
         }
     }
@@ -226,6 +263,7 @@ impl Inspected {
                     .collect(),
                 restarting: text(7) == "restarting",
                 exit_code: text(8).parse().unwrap_or_default(),
+                power: Some(text(9)).filter(|power| !power.is_empty()),
             })),
             _ => Err(text(1)),
         }
@@ -244,7 +282,7 @@ mod tests {
     fn an_answer_survives_the_way_to_the_worker() {
         let id = "a".repeat(64);
         let json = format!(
-            r#"{{"Id":"{id}","Name":"/lab","State":{{"Pid":77,"Running":true,"Paused":false,"Restarting":true,"ExitCode":3}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
+            r#"{{"Id":"{id}","Name":"/lab","State":{{"Pid":77,"Running":true,"Paused":false,"Restarting":true,"ExitCode":3}},"HostConfig":{{"PidMode":"","CapAdd":["sys_rawio"]}},"Config":{{"Hostname":"h","Env":["A=b c","E="]}},
             "NetworkSettings":{{"IPAddress":"","Networks":{{"n":{{"IPAddress":"172.18.0.2"}},"m":null}},
             "Ports":{{"22/tcp":[{{"HostIp":"0.0.0.0","HostPort":"2222"}}],"53/udp":null,"80/tcp":null}}}}}}"#
         );
@@ -255,6 +293,7 @@ mod tests {
             paused: false,
             restarting: true,
             exit_code: 3,
+            power: Some("may reach the hardware".to_owned()),
             env: b"A=b c\0E=\0HOSTNAME=h\0".to_vec(),
             address: Some("172.18.0.2".parse().unwrap()),
             published: vec![(22, "127.0.0.1".parse().unwrap(), 2222)],

@@ -15,7 +15,7 @@ use crate::container::Proven;
 use crate::parser::{Login, Parser, Way};
 use crate::refused::Refused;
 use crate::wake::Failed;
-use crate::{engine, leader, wake};
+use crate::{engine, leader, may, wake};
 
 /// Where forwards of a connection end.
 pub(super) enum Place {
@@ -46,6 +46,7 @@ pub(super) struct Come<'a> {
 /// own, and meanwhile forwards end nowhere.
 pub(super) fn find(come: &Come<'_>, parser: &mut Parser, still: &mut dyn FnMut()) -> Result<Place, Refused> {
     let facts = &come.who.facts;
+    may::enter(come.config, facts)?;
     if let Way::TcpContainer { .. } = &facts.way {
         return Ok(behind_an_address(come, parser));
     }
