@@ -187,6 +187,7 @@ CONF
     done
     kill "$pid"
     as_postgres "$bin/pg_ctl" -D "$data" -m fast -w stop >/dev/null 2>&1
+    rm /etc/vestibule/vestibule.toml.d/bench-pg.toml
     spread 'LISTEN of PostgreSQL' "${took[@]}"
     goal 'from the commit to a login, by LISTEN' "$(quotient "$middle" 1000)" s '<=' 1
 }
