@@ -212,6 +212,17 @@ TOML
     fails test -e "$LAB/.ssh"
 }
 
+@test "a target that root's configuration lets nobody enter has no keys in its file" {
+    writes
+    has "$LAB" "$(key alice)"
+    printf '[may_enter]\naddresses = ["10.9.9.9:*"]\n' >/etc/vestibule/vestibule.toml.d/may.toml
+    writes
+    has "$LAB" ''
+    rm /etc/vestibule/vestibule.toml.d/may.toml
+    writes
+    has "$LAB" "$(key alice)"
+}
+
 @test "one who is not root can't run it, and as its unit runs it it has what it needs" {
     run_any as_user vestibule "$WRITE"
     is 1 "$status"

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use nix::libc::SIGKILL;
 use vestibule::decide::{self, Addresses, Judge, KeyFiles, Outcome, Question, Source, World};
+use vestibule::may_enter::MayEnter;
 use vestibule::messages::shown;
 use vestibule::options::{Clock, HostPort};
 use vestibule::paths;
@@ -35,6 +36,8 @@ const HEAD: &[u8] =
 pub(crate) struct Asked<'a> {
     /// Only that of this target's home.
     pub(crate) target: Option<&'a str>,
+    /// What root's configuration lets anybody enter at all.
+    pub(crate) may_enter: &'a MayEnter,
     /// Whether the file of a home was made of just this, and is not needed again. It is asked in the child.
     pub(crate) has: &'a dyn Fn(&str, u64) -> bool,
 }
@@ -127,13 +130,13 @@ fn all(asked: &Asked<'_>, out: &mut impl Write) -> anyhow::Result<Option<i64>> {
             report::warn(&format!("home={:?} problem=\"it is no path that is written to\"", shown(home)));
             continue;
         }
-        let (candidates, state) = candidates(&store, group, clock.now)?;
+        let (candidates, state) = candidates(&store, group, clock.now, asked.may_enter)?;
         let ends = candidates.iter().flatten().filter_map(|candidate| candidate.ends);
         next = next.into_iter().chain(ends.filter(|end| *end > clock.now)).min();
         if (asked.has)(home, state) {
             Frame::Same(home.to_owned(), numbers(group)).write(out)?;
         } else {
-            let (bytes, keys) = content(&store, group, &candidates, clock)?;
+            let (bytes, keys) = content(&store, group, &candidates, clock, asked.may_enter)?;
             let (home, targets) = (home.to_owned(), numbers(group));
             Frame::File(Content { home, targets, state, bytes, keys }).write(out)?;
         }
@@ -146,8 +149,14 @@ fn numbers(targets: &[Target]) -> Vec<i64> {
 }
 
 /// The keys that may open each of the targets, and a number for all that the file of their home is made of.
-fn candidates(store: &Store, targets: &[Target], now: i64) -> anyhow::Result<(Vec<Vec<Candidate>>, u64)> {
+fn candidates(
+    store: &Store,
+    targets: &[Target],
+    now: i64,
+    may_enter: &MayEnter,
+) -> anyhow::Result<(Vec<Vec<Candidate>>, u64)> {
     let mut state = DefaultHasher::new();
+    format!("{may_enter:?}").hash(&mut state);
     let mut all = Vec::with_capacity(targets.len());
     for target in targets {
         format!("{target:?}").hash(&mut state);
@@ -165,6 +174,7 @@ fn content(
     targets: &[Target],
     candidates: &[Vec<Candidate>],
     clock: Clock,
+    may_enter: &MayEnter,
 ) -> anyhow::Result<(Vec<u8>, bool)> {
     let mut file = HEAD.to_vec();
     let mut lines = HashSet::new();
@@ -189,7 +199,7 @@ fn content(
             };
             let world = World { facts: store, files: &Nothing, addresses: &Nothing };
             let outcome = decide::for_target(&question, &world, &mut |_| {}, target.clone(), None)?;
-            let Outcome::Granted(granted) = outcome else { continue };
+            let Outcome::Granted(granted) = outcome.held_to(may_enter) else { continue };
             let of_store = granted
                 .lines
                 .iter()

@@ -98,7 +98,7 @@ impl Files {
         let mut counts = Counts::default();
         let mut targets = HashMap::new();
         let has = |home: &str, state: u64| !self.is_due(home, state, wanted.look_again);
-        let asked = Asked { target: wanted.target, has: &has };
+        let asked = Asked { target: wanted.target, may_enter: &config.may_enter, has: &has };
         let mut told = Vec::new();
         let ends = compose::contents(&asked, |(home, ids, content)| {
             targets.extend(ids.into_iter().map(|id| (id, home.clone())));
