@@ -99,11 +99,7 @@ fn refuse(session: &Session, log: &Syslog, code: u8, line: &Line, cause: &str) -
             shown(cause)
         ),
     );
-    if session.pty && code == Exit::Revoked.code() {
-        line.on_a_new_line().say();
-    } else {
-        line.say();
-    }
+    line.say();
     let is_sftp = |config: &Config| sftp::wish(session.client.command.as_deref(), config) != sftp::Wish::None;
     if !session.pty && Config::load_trusted(Path::new(paths::CONFIG)).is_ok_and(|config| is_sftp(&config)) {
         sftp_refusal::tell(line.as_str());

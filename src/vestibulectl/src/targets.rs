@@ -8,7 +8,7 @@ use serde::Serialize;
 use vestibule::config::Revoked;
 use vestibule::names::login::TargetName;
 use vestibule::store::{KeyFilter, NewTarget, Store, StoreError, TargetRow};
-use vestibule::target::{Driver, ExecWay, Leader, Policy, TargetId, TcpAddress};
+use vestibule::target::{self, Driver, ExecWay, Leader, Policy, TargetId, TcpAddress, WAKE_WITHIN, Wake};
 
 use crate::accounts::target_id;
 use crate::args::TargetCommand;
@@ -230,6 +230,9 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
         let _ = out.line(format_args!("welcome    {}", Shown(target.policy.welcome.as_bytes())));
     }
     let _ = out.line(format_args!("sftp       {}", target.policy.sftp.as_str()));
+    for line in waking(&target.policy) {
+        let _ = out.line(format_args!("{}", Shown(line.as_bytes())));
+    }
     if target.policy.revoked == Revoked::Keep {
         let _ = out.line(format_args!("revoked    keep"));
     }
@@ -247,4 +250,22 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
         let _ = out.line(format_args!("grant      {} ends {end}", Shown(grant.account.as_bytes())));
     }
     out.finish()
+}
+
+/// How the target is started, when it is.
+fn waking(policy: &Policy) -> Vec<String> {
+    let by = match &policy.wake {
+        Wake::None => return Vec::new(),
+        Wake::Engine => "its engine".to_owned(),
+        Wake::Command(name) => format!("the command '{name}'"),
+        Wake::Hub => "the hub".to_owned(),
+    };
+    let within = policy.wake_within.unwrap_or(WAKE_WITHIN);
+    let ready = match &policy.ready {
+        None => "it runs".to_owned(),
+        Some(target::Ready::Tcp(port)) => format!("port {port} takes connections"),
+        Some(target::Ready::File(path)) => format!("there is '{path}'"),
+        Some(target::Ready::Command(words)) => format!("'{}' says so", words.join(" ")),
+    };
+    vec![format!("woken by   {by}, within {within} s"), format!("ready when {ready}")]
 }

@@ -362,3 +362,17 @@ fn a_fault_of_configuration_or_store_is_one_line_with_its_place() {
     std::fs::remove_file(desk.path("store.db")).unwrap();
     desk.refused(&["account", "list"], "does not exist; run 'vestibulectl init'");
 }
+
+#[test]
+fn a_target_shows_how_it_is_started() {
+    let desk = desk_with_alice();
+    assert!(!desk.ok(&["target", "show", "lab"]).contains("woken by"));
+    desk.ok(&["target", "set", "lab", "--wake", "hub", "--ready-tcp", "8888", "--wake-within", "90"]);
+    let shown = desk.ok(&["target", "show", "lab"]);
+    assert!(
+        shown.contains("woken by   the hub, within 90 s\nready when port 8888 takes connections\n"),
+        "{shown}"
+    );
+    desk.ok(&["target", "set", "lab", "--no-ready"]);
+    assert!(desk.ok(&["target", "show", "lab"]).contains("ready when it runs\n"));
+}

@@ -32,14 +32,8 @@ impl Line {
 
     /// The same for a terminal, on a line of its own wherever the cursor was.
     #[must_use]
-    pub fn on_a_new_line(&self) -> Self {
-        Line(format!("\r\n{}", self.for_terminal().0))
-    }
-
-    /// The same, on a line of its own whatever a terminal shows at the moment.
-    #[must_use]
     pub fn on_its_own(&self) -> Self {
-        Line(format!("\r\n{}", self.0))
+        Line(format!("\r\n{}", self.for_terminal().0))
     }
 
     /// The same, drawn on a terminal over what holds `before` columns, with at most `room` of its own; and how many it

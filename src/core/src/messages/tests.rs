@@ -153,5 +153,5 @@ fn what_is_drawn_is_never_wider_than_it_may_be_and_hides_what_was_there() {
     assert_eq!((drawn.as_str(), width), (format!("\rvestibule:{}\r", " ".repeat(30)).as_str(), 10));
     assert_eq!(Line::erasing(3).as_str(), "\r   \r");
     assert_eq!(Line::relayed("a\nb\n".to_owned()).for_terminal().as_str(), "a\r\nb\r\n");
-    assert_eq!(Line::relayed("a\n".to_owned()).on_a_new_line().as_str(), "\r\na\r\n");
+    assert_eq!(Line::relayed("a\n".to_owned()).on_its_own().as_str(), "\r\na\r\n");
 }
