@@ -308,18 +308,11 @@ denial() {
     rm /var/log/audit/audit.log
 }
 
-@test "a release of OpenSSH that shuts out addresses, and one that has no place for agents" {
-    local version
+@test "a release of OpenSSH that shuts out addresses is worth a note" {
     mv /usr/sbin/sshd /usr/sbin/sshd.real
-    for version in 9.9p1 10.1p1; do
-        printf '#!/bin/sh\n[ "$1" != -V ] || { echo "OpenSSH_%s, OpenSSL 3.5.0"; exit 0; }\nexec /usr/sbin/sshd.real "$@"\n' "$version" >/usr/sbin/sshd
-        chmod 0755 /usr/sbin/sshd
-        notes 'shuts out addresses from which logins fail; .*PerSourcePenaltyExemptList'
-        matches_not 'forwarded agents' "$output"
-    done
-    vestibulectl target set lab --agent-forwarding
-    notes 'OpenSSH 10.1, which keeps forwarded agents below'
-    vestibulectl target set lab --no-agent-forwarding
+    printf '#!/bin/sh\n[ "$1" != -V ] || { echo "OpenSSH_9.9p1, OpenSSL 3.5.0"; exit 0; }\nexec /usr/sbin/sshd.real "$@"\n' >/usr/sbin/sshd
+    chmod 0755 /usr/sbin/sshd
+    notes 'shuts out addresses from which logins fail; .*PerSourcePenaltyExemptList'
     mv /usr/sbin/sshd.real /usr/sbin/sshd
 }
 

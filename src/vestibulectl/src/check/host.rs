@@ -30,8 +30,6 @@ pub(super) struct Seen {
     pub(super) engines: BTreeSet<String>,
     /// A login name that must lead somewhere.
     pub(super) login: Option<String>,
-    /// Whether a target lets agents be forwarded.
-    pub(super) agent: bool,
 }
 
 /// sshd's `safe_path`: whoever can write a directory above the AuthorizedKeysCommand says who may log in.

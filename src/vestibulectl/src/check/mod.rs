@@ -183,7 +183,7 @@ fn check(place: &Place, args: &DoctorArgs, faults: &mut Vec<Fault>) {
     setup::sshd(args.login.as_deref(), args.client, &config, faults);
     setup::forwarding(&config, faults);
     trigger::look(faults);
-    server::version(seen.agent, faults);
+    server::version(faults);
     host::nologin(faults);
     host::room_and_clock(faults);
     denials::look(faults);
@@ -251,7 +251,6 @@ fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fa
                     _ => None,
                 };
                 seen.engines.extend(engine.cloned());
-                seen.agent |= row.target.policy.agent_forwarding;
                 seen.login.get_or_insert_with(|| row.target.name.to_string());
                 if let Some(engine) = engine.filter(|engine| !config.engine.contains_key(*engine)) {
                     let what = format!(

@@ -15,8 +15,6 @@ const DROP_IN_NAME: &str = "10-vestibule.conf";
 const OLDEST: (u32, u32) = (8, 7);
 /// From here on PerSourcePenalties are on unless said otherwise.
 const PENALTIES: (u32, u32) = (9, 8);
-/// From here on sshd makes the sockets of forwarded agents in `~/.ssh/agent`.
-const AGENT_IN_HOME: (u32, u32) = (10, 1);
 
 pub(super) const NOT_ASKED: &str =
     "login names are served as sshd serves everybody else, and vestibule is not asked";
@@ -27,16 +25,16 @@ fn says() -> Option<String> {
     Some(String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned())
 }
 
-/// The release of OpenSSH, and what is known of it. `agent`: a target lets agents be forwarded.
-pub(super) fn version(agent: bool, faults: &mut Vec<Fault>) {
+/// The release of OpenSSH, and what is known of it.
+pub(super) fn version(faults: &mut Vec<Fault>) {
     let Some(said) = says() else { return };
     if let Some(number) = said.split("OpenSSH_").nth(1).and_then(version_of) {
-        faults.extend(known_of(number, agent));
+        faults.extend(known_of(number));
     }
 }
 
 /// What a release can't do, or does otherwise than those before.
-fn known_of(number: (u32, u32), agent: bool) -> Vec<Fault> {
+fn known_of(number: (u32, u32)) -> Vec<Fault> {
     let mut known = Vec::new();
     let named = format!("sshd is OpenSSH {}.{}", number.0, number.1);
     if number < OLDEST {
@@ -52,16 +50,6 @@ fn known_of(number: (u32, u32), agent: bool) -> Vec<Fault> {
                 "name networks of many users, such as an office's, in PerSourcePenaltyExemptList",
             )
             .why("who comes from behind the same address is shut out together with the one who failed")
-            .noted(),
-        );
-    }
-    if number >= AGENT_IN_HOME && agent {
-        known.push(
-            Fault::new(
-                format!("{named}, which keeps forwarded agents below the user's home"),
-                "tell whoever needs 'ssh -A' to go on by 'ssh -J', which asks no agent of the bastion",
-            )
-            .why("the home of login names can't be written, and a session goes on without the agent")
             .noted(),
         );
     }
@@ -175,17 +163,15 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_release() {
-        let said = |number, agent| {
-            let known = known_of(number, agent);
+        let said = |number| {
+            let known = known_of(number);
             let notes = known.iter().filter(|fault| fault.level == Level::Note).count();
             (known.len() - notes, notes)
         };
-        assert_eq!(said((8, 4), true), (1, 0));
-        assert_eq!(said((9, 2), true), (0, 0));
-        assert_eq!(said((9, 8), true), (0, 1));
-        assert_eq!(said((10, 0), true), (0, 1));
-        assert_eq!(said((10, 1), true), (0, 2));
-        assert_eq!(said((10, 5), false), (0, 1));
+        assert_eq!(said((8, 4)), (1, 0));
+        assert_eq!(said((9, 2)), (0, 0));
+        assert_eq!(said((9, 8)), (0, 1));
+        assert_eq!(said((10, 5)), (0, 1));
     }
 
     #[test]
