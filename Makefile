@@ -18,10 +18,16 @@ ZSHDIR     ?= $(PREFIX)/share/zsh/$(if $(MULTIARCH),vendor-completions,site-func
 # for them: the Debian package says /etc/apparmor.d, the RPM $(PREFIX)/share/selinux/packages/vestibule.
 APPARMORDIR ?=
 SELINUXDIR  ?=
+POLICIES    := $(if $(APPARMORDIR),$(patsubst packaging/apparmor/%,$(APPARMORDIR)/%,$(wildcard packaging/apparmor/*))) \
+	$(if $(SELINUXDIR),$(SELINUXDIR)/vestibule.cil)
+
+# The programs know of each other where they are, and ask nobody.
+export VESTIBULE_PREFIX := $(PREFIX)
 
 # Not asked of rustc, which root may not have on its path when it installs.
 HOST       ?= $(shell uname -m)-unknown-linux-gnu
 
+cargo_home  := $(or $(CARGO_HOME),$(HOME)/.cargo)
 target_dir  := $(or $(CARGO_TARGET_DIR),target)
 libexecdir  := $(DESTDIR)$(PREFIX)/libexec/vestibule
 sharedir    := $(DESTDIR)$(PREFIX)/share/vestibule
@@ -37,12 +43,15 @@ STAGE_OWNERS ?= $(if $(DESTDIR),0,$(if $(filter 0,$(shell id -u)),1,0))
 # The programs carry their C library with them: they start faster, and depend on nothing that a package upgrade may swap
 # underneath a login. The NSS and PAM modules live in other programs and must share theirs.
 build:
-	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) --target $(HOST)
-	$(CARGO) build --locked --profile $(PROFILE) -p nss_vestibule -p pam_vestibule
+	$(REPRODUCIBLE) RUSTFLAGS="-C target-feature=+crt-static $(REMAP)" \
+		$(CARGO) build --locked --profile $(PROFILE) --target $(HOST)
+	$(REPRODUCIBLE) RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --locked --profile $(PROFILE) -p nss_vestibule -p pam_vestibule
 
 # Installs what `build` made, and changes nothing else: sshd, PAM, NSS and the store are as they were until an administrator
 # runs `vestibulectl init`, edits nsswitch.conf and copies the drop-in.
 install:
+	@[ '$(PREFIX)' = /usr ] || grep -q -a -F '$(PREFIX)/libexec/vestibule/enter' $(programs)/vestibulectl || \
+		{ echo "the programs were built for another PREFIX: make build PREFIX=$(PREFIX)" >&2; exit 1; }
 	install -d $(libexecdir) $(sharedir)/empty $(sharedir)/sshd_config.d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR) \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 0755 $(programs)/route-session $(programs)/sftp-server $(programs)/refresh-keys \
@@ -74,6 +83,12 @@ ifneq ($(SELINUXDIR),)
 	install -d $(DESTDIR)$(SELINUXDIR)
 	install -m 0644 packaging/selinux/* $(DESTDIR)$(SELINUXDIR)/
 endif
+# Texts that name the programs follow the prefix, as the programs do.
+ifneq ($(PREFIX),/usr)
+	sed -i -E 's,/usr/((libexec|share)/vestibule|sbin/vestibulectl),$(PREFIX)/\1,g' $(sharedir)/sshd_config.d/* \
+		$(DESTDIR)$(PREFIX)/lib/*.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/*-keys* \
+		$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/%,$(foreach page,$(wildcard man/*.[1-9]),man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))) $(addprefix $(DESTDIR),$(POLICIES))
+endif
 ifeq ($(STAGE_OWNERS),1)
 	getent group vestibule >/dev/null || groupadd --system vestibule
 	chown root:vestibule $(libexecdir)/keys-lookup $(libexecdir)/enter
@@ -81,7 +96,13 @@ ifeq ($(STAGE_OWNERS),1)
 	setcap cap_dac_read_search=p $(libexecdir)/keys-lookup
 endif
 
-# Debian packages and RPMs of what was built, in $(target_dir)/packages. For a release: PROFILE=shipping.
+# Debian packages and RPMs, in $(target_dir)/packages: built as they ship unless PROFILE says otherwise, and with no path of
+# this machine in them, so that the same commit can give the same bytes; packaging/check-reproducible tries it.
+ifeq ($(origin PROFILE),file)
+packages: PROFILE = shipping
+endif
+packages: REMAP = --remap-path-prefix=$(cargo_home)=/cargo --remap-path-prefix=$(CURDIR)=/vestibule
+packages: REPRODUCIBLE = CARGO_INCREMENTAL=0 CFLAGS="$(CFLAGS) -ffile-prefix-map=$(cargo_home)=/cargo -ffile-prefix-map=$(CURDIR)=/vestibule"
 packages: build
 	PROFILE=$(PROFILE) packaging/make-packages $(target_dir)/packages
 

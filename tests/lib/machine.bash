@@ -1,13 +1,15 @@
 # A machine inside the box for suites that install packages: a Debian 12 with an ssh server and nothing of vestibule, in a
-# mount namespace of its own, with the box's /dev and Docker's socket. Needs `# needs: bastion-image` in the suite.
+# mount namespace of its own, with the box's /dev and Docker's socket. Needs `# needs: bastion-image` in the suite, or another
+# image that the suite names to machine_start.
 # shellcheck shell=bash
 
 MACHINE=/run/box/machine
 
-# machine_start: unpacks the root and moves a process into it, which waits.
+# machine_start [IMAGE]: unpacks the root and moves a process into it, which waits.
 machine_start() {
+    local image=${1:-${BASTION_IMAGE-}}
     mkdir -p "$MACHINE"
-    tar -C "$MACHINE" --numeric-owner --xattrs --xattrs-include='*' -xf "${BASTION_IMAGE:?the suite lacks the line: # needs: bastion-image}"
+    tar -C "$MACHINE" --numeric-owner --xattrs --xattrs-include='*' -xf "${image:?the suite lacks the line: # needs: bastion-image}"
     # shellcheck disable=SC2016  # for that shell
     detached /run/box/logs/machine.log unshare --mount --propagation private bash -ec '
         root=$1
@@ -48,6 +50,6 @@ in_machine() {
 
 # packages_make DIR VERSION: the packages of what was built, as of that version, below /packages of the machine.
 packages_make() {
-    PACKAGE_VERSION=$2 TIMEOUT=110 limit "$BOX_REPO/packaging/make-packages" "/run/box/packages/$1" >/run/box/logs/packages.log 2>&1 ||
+    PACKAGE_HASTE=1 PACKAGE_VERSION=$2 TIMEOUT=110 limit "$BOX_REPO/packaging/make-packages" "/run/box/packages/$1" >/run/box/logs/packages.log 2>&1 ||
         { cat /run/box/logs/packages.log; return 1; }
 }

@@ -71,6 +71,27 @@ enters_lab() {
     run_ok bash -c "cd /run/box/packages/again && sha256sum --check" <<<"$output"
 }
 
+@test "whoever publishes the packages is named in all of them" {
+    PACKAGE_MAINTAINER='Ada Lovelace <ada@engine.example>' PACKAGE_URL=https://engine.example/vestibule packages_make mine "$OLD"
+    local file
+    for file in /run/box/packages/mine/*.deb; do
+        is 'Ada Lovelace <ada@engine.example> https://engine.example/vestibule' "$(dpkg-deb -W --showformat '${Maintainer} ${Homepage}' "$file")"
+    done
+    for file in /run/box/packages/mine/*.rpm; do
+        is 'Ada Lovelace <ada@engine.example> https://engine.example/vestibule' "$(rpm -qp --qf '%{PACKAGER} %{URL}' "$file")"
+    done
+}
+
+# exposure UNIT: how much of the host it could reach if it were taken over, by systemd's own count, of 10.
+exposure() { systemd-analyze security --offline=true --no-pager "$BOX_REPO/packaging/systemd/$1" 2>&1 | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p'; }
+
+@test "systemd's own count of what a unit is exposed to is what the manual says" {
+    is 1.4 "$(exposure refresh-keys.service)"
+    is 1.4 "$(exposure refresh-keys-follow.service)"
+    is 2.0 "$(exposure write-keys.service)"
+    run_ok bash -c "tr '\n' ' ' <'$BOX_REPO/man/vestibule.7' | grep -o 'counts an exposure of 1.4 for the first three and of 2.0 for the last'"
+}
+
 @test "lintian has nothing to say" {
     TIMEOUT=60 run_ok bash -c 'lintian --allow-root --fail-on error,warning /run/box/packages/old/*.deb'
     is '' "$output"

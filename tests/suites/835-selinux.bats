@@ -114,8 +114,11 @@ PATHS
         matches '\bsearch\b' "${lines[1]}"
         matches '\bsearch\b' "${lines[2]}"
     done
-    asks may system_u:system_r:sshd_t:s0 system_u:object_r:vestibule_var_lib_t:s0 file
-    matches_not '\bread\b' "$output"
+    asks may system_u:system_r:sshd_t:s0 system_u:object_r:vestibule_var_lib_t:s0 file \
+        may system_u:system_r:sshd_t:s0 system_u:object_r:vestibule_run_t:s0 sock_file
+    matches_not '\bread\b' "${lines[0]}"
+    # A client's agent has a socket of sshd's there.
+    matches '\bcreate\b' "${lines[1]}"
     # Whoever makes it, it has that label: it is made anew, and renamed.
     run_ok in_root sesearch "$POLICY" -T -s vestibule_refresh_t -t vestibule_var_lib_t
     matches 'vestibule_names_t names.idx.new;' "$output"

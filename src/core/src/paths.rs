@@ -15,17 +15,17 @@ pub const STORE: &str = "/var/lib/vestibule/store.db";
 /// What `write-keys` remembers; root's alone.
 pub const WRITTEN_DIR: &str = "/var/lib/vestibule-written";
 /// What the packages bring for reading.
-pub const SHARE_DIR: &str = "/usr/share/vestibule";
+pub const SHARE_DIR: &str = concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule");
 /// The index of login names that the NSS module asks.
 pub const INDEX: &str = "/var/lib/vestibule/names.idx";
 /// The home of every login name: empty but for [`HOME_SSH`], and owned by root as every directory above it is: PAM modules and sshd read
 /// files of a home, and the owner of a directory can put another one in its place.
-pub const EMPTY_HOME: &str = "/usr/share/vestibule/empty";
+pub const EMPTY_HOME: &str = concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/empty");
 /// Where sshd of OpenSSH 10.1 and later keeps the sockets that lead to clients' agents: `.ssh/agent` in the home. It is
 /// a link to [`AGENTS_DIR`], in directories of root's, so that nothing else can come into being in the home.
-pub const HOME_SSH: &str = "/usr/share/vestibule/empty/.ssh";
+pub const HOME_SSH: &str = concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/empty/.ssh");
 /// See [`HOME_SSH`].
-pub const HOME_AGENTS: &str = "/usr/share/vestibule/empty/.ssh/agent";
+pub const HOME_AGENTS: &str = concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/empty/.ssh/agent");
 /// The sockets themselves, for the account of all login names alone.
 pub const AGENTS_DIR: &str = "/run/vestibule/agents";
 /// What lives only while the bastion runs.
@@ -41,15 +41,15 @@ pub const X11_DIR: &str = "/run/vestibule/x11";
 /// One file for each target that is being woken; root's alone.
 pub const WAKE_DIR: &str = "/run/vestibule/wake";
 /// The AuthorizedKeysCommand.
-pub const KEYS_LOOKUP: &str = "/usr/libexec/vestibule/keys-lookup";
+pub const KEYS_LOOKUP: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/keys-lookup");
 /// The ForceCommand.
-pub const ROUTE_SESSION: &str = "/usr/libexec/vestibule/route-session";
+pub const ROUTE_SESSION: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/route-session");
 /// The one privileged program.
-pub const ENTER: &str = "/usr/libexec/vestibule/enter";
+pub const ENTER: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/enter");
 /// The SFTP server that is carried into containers.
-pub const SFTP_SERVER: &str = "/usr/libexec/vestibule/sftp-server";
+pub const SFTP_SERVER: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/sftp-server");
 /// The hub's client; it also asks the hub to start a target.
-pub const REFRESH_KEYS: &str = "/usr/libexec/vestibule/refresh-keys";
+pub const REFRESH_KEYS: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/refresh-keys");
 
 /// The account that every login name maps to.
 pub const USER_SESSION: &str = "vestibule";
@@ -57,3 +57,10 @@ pub const USER_SESSION: &str = "vestibule";
 pub const USER_KEYS: &str = "vestibule-keys";
 /// The account that owns the store.
 pub const USER_REFRESH: &str = "vestibule-refresh";
+
+/// The drop-in for sshd, where `make install` puts it.
+pub const DROP_IN: &str =
+    concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/sshd_config.d/10-vestibule.conf");
+/// The drop-in that goes with `pam_vestibule`.
+pub const FORWARD_DROP_IN: &str =
+    concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/sshd_config.d/05-vestibule-forward.conf");

@@ -7,7 +7,13 @@ use std::mem::MaybeUninit;
 const PASSWORD: &CStr = c"*";
 const GECOS: &CStr = c"";
 /// Root's own and empty: no file of a user is ever executed on the bastion.
-const HOME: &CStr = c"/usr/share/vestibule/empty";
+const HOME: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/empty\0").as_bytes())
+    {
+        Ok(home) => home,
+        // A prefix with a NUL can't be.
+        Err(_) => c"/nonexistent",
+    };
 /// sshd runs the forced command with it; bash would read a start-up file, nologin would break it.
 const SHELL: &CStr = c"/bin/sh";
 

@@ -9,7 +9,7 @@ use vestibule_sys::{pass, process, wire};
 
 use crate::border::Known;
 
-const ENTER: &str = "/usr/libexec/vestibule/enter";
+const ENTER: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/enter");
 /// The helper has limits of its own, and says each second that a container is still being started; this one is for what
 /// nobody thought of.
 const LAST_RESORT: Duration = Duration::from_secs(60);

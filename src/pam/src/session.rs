@@ -13,7 +13,7 @@ use crate::helper::{self, Verdict};
 /// Where the shared uid stands; the NSS module reads it there too.
 const CONF: &str = "/etc/vestibule/nss.conf";
 /// The home that the NSS module gives every login name.
-const HOME: &[u8] = b"/usr/share/vestibule/empty";
+const HOME: &[u8] = concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/empty").as_bytes();
 
 /// What libpam is told.
 #[derive(Debug, PartialEq, Eq)]

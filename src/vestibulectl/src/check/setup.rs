@@ -13,9 +13,6 @@ use crate::getent;
 use crate::layout::{self, Identities};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
-/// Where `make install` puts the drop-in, and where it belongs.
-const DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/10-vestibule.conf";
-const FORWARD_DROP_IN: &str = "/usr/share/vestibule/sshd_config.d/05-vestibule-forward.conf";
 const PAM_MODULE: &str = "pam_vestibule.so";
 pub(super) const SSHD_CONFIG_DIR: &str = "/etc/ssh/sshd_config.d";
 pub(super) const SSHD: &str = "/usr/sbin/sshd";
@@ -182,7 +179,7 @@ pub(super) fn forwarding(config: &Config, faults: &mut Vec<Fault>) {
             let found = value_in(output, key).unwrap_or("nothing");
             let what =
                 format!("sshd has '{key} {found}' for vestibule's login names; forwarding wants '{wanted}'");
-            let mend = format!("run 'cp {FORWARD_DROP_IN} {SSHD_CONFIG_DIR}/', and reload sshd");
+            let mend = format!("run 'cp {} {SSHD_CONFIG_DIR}/', and reload sshd", paths::FORWARD_DROP_IN);
             faults.push(Fault::new(what, mend).why(NO_FORWARDS));
         }
     }
@@ -215,7 +212,8 @@ pub(super) fn sshd_says(user: &str, client: Option<IpAddr>) -> Result<String, Fa
 ///
 /// Without a `login` it is the user that all of them are; a Match block of sshd's may know one by its name.
 pub(super) fn sshd(login: Option<&str>, client: Option<IpAddr>, config: &Config, faults: &mut Vec<Fault>) {
-    let mend = format!("install vestibule-sshd, or run 'cp {DROP_IN} {SSHD_CONFIG_DIR}/', and reload sshd");
+    let mend =
+        format!("install vestibule-sshd, or run 'cp {} {SSHD_CONFIG_DIR}/', and reload sshd", paths::DROP_IN);
     if !Path::new(SSHD).exists() {
         return faults.push(Fault::new(format!("'{SSHD}' does not exist"), "install OpenSSH's server"));
     }
