@@ -156,3 +156,59 @@ site_listens() { docker exec site netstat -ltn | grep -q :8000; }
     is 'hello again' "$output"
     SSH_OPTIONS="-W $address:8000" run_rc 255 ssh_as alice+site
 }
+
+# talks OUT: a session to `talk` in the background, which has been answered once; its exit status will be in OUT.rc.
+talks() {
+    mkfifo "$1.in"
+    { ssh_as alice+talk <"$1.in" >"$1" 2>"$1.err" && echo 0 >"$1.rc" || echo $? >"$1.rc"; } 3>&- &
+    exec 8>"$1.in"
+    echo hello >&8
+    wait_for 10 grep -q hello "$1"
+}
+
+watchers() { pgrep -f 'keys-lookup.* --watch ' | wc -l; }
+
+@test "a session to a service ends when what let it in is taken away, and what watches it ends with it" {
+    local out=$BATS_TEST_TMPDIR/out
+    detached /run/box/logs/talk.log socat TCP-LISTEN:2203,bind=198.51.100.7,fork,reuseaddr PIPE
+    wait_for 5 bash -c 'exec 9<>/dev/tcp/198.51.100.7/2203'
+    vestibulectl target add talk --driver tcp --address 198.51.100.7:2203
+    vestibulectl grant add alice talk
+    # It ends by itself.
+    talks "$out.1"
+    is 1 "$(watchers)"
+    exec 8>&-
+    wait_for 5 test -s "$out.1.rc"
+    is 0 "$(<"$out.1.rc")"
+    wait_for 5 no_watchers
+    # What is taken from others is nothing to it; its own grant is.
+    talks "$out.2"
+    vestibulectl grant rm alice gate6
+    sleep 1
+    echo still >&8
+    wait_for 5 grep -q still "$out.2"
+    vestibulectl grant rm alice talk
+    wait_for 3 test -s "$out.2.rc"
+    exec 8>&-
+    is 213 "$(<"$out.2.rc")"
+    matches "^vestibule: your access to 'talk' was taken away; ask the owner for access [(]session [a-z0-9]{10}[)]" "$(<"$out.2.err")"
+    expect_audit 'event=revoked target=talk account=alice reason='
+    wait_for 5 no_watchers
+    # The operator's word is enough, and so is the death of what watches.
+    vestibulectl grant add alice gate6
+    vestibulectl grant add alice talk
+    talks "$out.3"
+    vestibulectl sessions end --account alice
+    wait_for 3 test -s "$out.3.rc"
+    exec 8>&-
+    is 213 "$(<"$out.3.rc")"
+    matches 'the operator ended this session' "$(<"$out.3.err")"
+    talks "$out.4"
+    pkill -KILL -f 'keys-lookup.* --watch '
+    wait_for 3 test -s "$out.4.rc"
+    exec 8>&-
+    is 213 "$(<"$out.4.rc")"
+    expect_audit 'event=revoked target=talk account=alice reason=unwatched'
+}
+
+no_watchers() { [[ $(watchers) == 0 ]]; }

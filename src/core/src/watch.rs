@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::TimerSetTimeFlags;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
+use serde::{Deserialize, Serialize};
 use vestibule_sys::process::Child;
 use vestibule_sys::{caps, fds, pass, process, time, wire};
 
@@ -39,7 +40,7 @@ const JUDGE_WITHIN: Duration = Duration::from_secs(30);
 const REAP_WITHIN: Duration = Duration::from_millis(100);
 
 /// Why a session has to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     /// How the user lost it.
     pub loss: Loss,

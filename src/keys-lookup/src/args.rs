@@ -15,7 +15,10 @@ AuthorizedKeysCommand /usr/libexec/vestibule/keys-lookup %u %f
   --fallback COMMAND [ARGUMENT]...
                    execute COMMAND, an absolute path, for a name that is not vestibule's
   --decide         print the decision for route-session, one line of JSON
-  --client ADDRESS with --decide: where the client is, for keys with 'from='
+  --watch SESSION  for route-session, beside the session of this number: say when
+                   what lets it in is taken away, as one line of JSON
+  --client ADDRESS with --decide and --watch: where the client is, for keys with
+                   'from='
   --config FILE    read FILE and FILE.d instead of /etc/vestibule/vestibule.toml
   --store FILE     read FILE instead of /var/lib/vestibule/store.db
   --debug          say the steps of the decision on standard error
@@ -45,6 +48,8 @@ pub(crate) struct Request {
     /// Another command and its arguments; empty for none.
     pub(crate) fallback: Vec<OsString>,
     pub(crate) decide: bool,
+    /// The number of the session to stay beside.
+    pub(crate) watch: Option<String>,
     pub(crate) client: Option<String>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) store: Option<PathBuf>,
@@ -68,6 +73,16 @@ impl Args {
                 Some("--debug") => request.debug = true,
                 Some("--config") => request.config = Some(value("--config")?.into()),
                 Some("--store") => request.store = Some(value("--store")?.into()),
+                Some("--watch") => {
+                    let session = value("--watch")?.into_string().ok();
+                    let is_number = |text: &String| {
+                        (1..=64).contains(&text.len())
+                            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                    };
+                    let session =
+                        session.filter(is_number).ok_or("option '--watch': not a session's number")?;
+                    request.watch = Some(session);
+                }
                 Some("--client") => {
                     let client = value("--client")?.into_string();
                     request.client =
@@ -89,11 +104,19 @@ impl Args {
         let [login, fingerprint] = <[OsString; 2]>::try_from(names).map_err(|names| {
             format!("wants a login name and a fingerprint, got {} arguments", names.len())
         })?;
-        if request.decide && !request.fallback.is_empty() {
-            return Err("option '--fallback': not with '--decide'".to_owned());
+        if request.decide && request.watch.is_some() {
+            return Err("option '--watch': not with '--decide'".to_owned());
         }
-        if request.client.is_some() && !request.decide {
-            return Err("option '--client': only with '--decide'".to_owned());
+        // The session's question is asked again, not sshd's.
+        let here = request.decide || request.watch.is_some();
+        if here && !request.fallback.is_empty() {
+            return Err("option '--fallback': not with '--decide' and '--watch'".to_owned());
+        }
+        if request.client.is_some() && !here {
+            return Err("option '--client': only with '--decide' and '--watch'".to_owned());
+        }
+        if request.watch.is_some() && (request.config.is_some() || request.store.is_some()) {
+            return Err("option '--watch': not with '--config' and '--store'".to_owned());
         }
         request.login = login.into_vec();
         request.fingerprint = fingerprint.into_vec();
@@ -167,6 +190,11 @@ mod tests {
             "lab f --fallback sh",
             "lab f --decide --fallback /bin/sh",
             "lab f --client 192.0.2.1",
+            "lab f --watch",
+            "lab f --watch a/b",
+            "lab f --watch x --decide",
+            "lab f --watch x --store /s",
+            "lab f --watch x --fallback /bin/sh",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -174,9 +202,17 @@ mod tests {
 
     #[test]
     fn help_names_every_option_and_fits_a_terminal() {
-        for option in
-            ["--fallback", "--decide", "--client", "--config", "--store", "--debug", "--help", "--version"]
-        {
+        for option in [
+            "--fallback",
+            "--decide",
+            "--watch",
+            "--client",
+            "--config",
+            "--store",
+            "--debug",
+            "--help",
+            "--version",
+        ] {
             assert!(HELP.contains(option), "{option}");
         }
         assert!(HELP.lines().all(|line| line.len() <= 90));

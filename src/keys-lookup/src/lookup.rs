@@ -22,7 +22,7 @@ use vestibule_sys::{caps, time};
 use crate::args::Request;
 use crate::audit::Audit;
 use crate::moved;
-use crate::output;
+use crate::{output, stay};
 
 /// Seconds after which the program is ended from outside, whatever it waits for. Everything in it that may wait has a
 /// shorter deadline of its own; this one is for what nobody thought of, a file system that does not answer.
@@ -41,6 +41,9 @@ pub(crate) fn run(request: &Request) -> ExitCode {
     nix::unistd::alarm::set(LAST_RESORT);
     time::forget_callers_zone();
     let audit = Audit::new(request);
+    if let Some(session) = &request.watch {
+        return stay_beside(session, request, &audit);
+    }
     let (outcome, decision) = match ask(request, &audit) {
         Ok(outcome) => {
             audit.outcome(&outcome);
@@ -71,6 +74,27 @@ pub(crate) fn run(request: &Request) -> ExitCode {
     }
 }
 
+/// What is said on standard output is the answer; that there is none, because there is nothing to watch for, is in the log.
+fn stay_beside(session: &str, request: &Request, audit: &Audit<'_>) -> ExitCode {
+    let key =
+        std::str::from_utf8(&request.fingerprint).ok().and_then(|text| text.parse::<Fingerprint>().ok());
+    let watched = match (ask(request, audit), key) {
+        (Ok(Outcome::Granted(granted)), Some(key)) => {
+            nix::unistd::alarm::cancel();
+            stay::watch(session, &granted, key, request.client.as_deref())
+        }
+        (Err(fault), _) => Err(std::io::Error::other(fault.detail().to_string())),
+        _ => Err(std::io::Error::other("it may not enter")),
+    };
+    match watched {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            audit.fault("watch", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
     let chosen = request.config.is_some() || request.store.is_some();
     if chosen && !nix::unistd::getuid().is_root() {
@@ -90,7 +114,7 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
         return not_a_key(request, &store, prefix);
     };
     let judge = match &request.client {
-        _ if !request.decide => Judge::Sshd,
+        _ if !request.decide && request.watch.is_none() => Judge::Sshd,
         // sshd writes UNKNOWN for a client that came by no address; no `from=` holds for it here.
         client => Judge::Here(client.as_deref().and_then(ClientAddress::parse)),
     };
@@ -98,6 +122,7 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
     // Only a line that sshd gets has options.
     let moved = config.forwarding == Forwarding::Pam
         && !request.decide
+        && request.watch.is_none()
         && moved::by_caller().inspect_err(|why| audit.no_forwards(why)).is_ok();
     let question = Question { login: &request.login, key, judge, clock, prefix, moved };
     let files = HostFiles {

@@ -12,6 +12,7 @@ mod audit;
 mod lookup;
 mod moved;
 mod output;
+mod stay;
 
 use vestibule_sys::entry::ExitCode;
 

@@ -14,6 +14,7 @@ use crate::Refused;
 use vestibule::visit::output_of;
 
 use crate::authorise::Authorised;
+use crate::guard;
 use crate::who::Visitor;
 
 /// For each address of the target.
@@ -23,6 +24,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Connects and carries bytes until the target has no more.
 pub(crate) fn carry(
+    session: &str,
     authorised: &Authorised,
     address: &TcpAddress,
     visitor: &Visitor,
@@ -42,7 +44,8 @@ pub(crate) fn carry(
     for address in &addresses {
         match TcpStream::connect_timeout(address, CONNECT_WITHIN) {
             Ok(stream) => {
-                relay(&stream);
+                let guard = guard::begin(session, visitor);
+                relay(&stream, || guard.into_iter().for_each(|guard| guard.stand(session, authorised)));
                 return Ok(ExitCode::SUCCESS);
             }
             Err(e) => failures.push((address, e)),
@@ -95,10 +98,11 @@ fn container_address(authorised: &Authorised) -> Result<Vec<SocketAddr>, String>
     }
 }
 
-/// Carries bytes both ways. The end of standard input is passed on; the end of the target's bytes is the end.
-fn relay(stream: &TcpStream) {
+/// Carries bytes both ways, beside `guard`. The end of standard input is passed on; the end of the target's bytes is the end.
+fn relay(stream: &TcpStream, guard: impl FnOnce() + Send) {
     let _ = stream.set_nodelay(true);
     std::thread::scope(|threads| {
+        threads.spawn(guard);
         threads.spawn(|| {
             copy(&mut io::stdin().lock(), &mut &*stream);
             let _ = stream.shutdown(Shutdown::Write);

@@ -10,6 +10,7 @@
 mod authorise;
 mod display;
 mod forward;
+mod guard;
 mod hand_over;
 mod who;
 
@@ -90,7 +91,7 @@ fn route(session: &str, log: &Syslog) -> Result<ExitCode, Refused> {
         ),
     );
     match &authorised.driver {
-        Driver::Tcp { address } => forward::carry(&authorised, address, &visitor),
+        Driver::Tcp { address } => forward::carry(session, &authorised, address, &visitor),
         Driver::Namespace { .. } | Driver::Docker { .. } => {
             Err(hand_over::become_enter(session, &authorised, &visitor))
         }

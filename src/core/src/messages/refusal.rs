@@ -1,5 +1,6 @@
 //! What ends a session, or keeps it from beginning.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 
@@ -112,7 +113,8 @@ pub enum Refusal {
 }
 
 /// Why a session that lived was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Loss {
     /// The key, the account or the grant was taken away, or the target itself.
     Taken,
