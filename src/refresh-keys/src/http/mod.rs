@@ -118,7 +118,11 @@ impl Client {
     ) -> Result<bool, HttpFault> {
         let question = Question { accept, ..Question::default() };
         self.within(end.saturating_duration_since(Instant::now()), async {
-            let mut response = self.send(Method::GET, url, question).await?;
+            let mut response = match self.send(Method::GET, url, question).await {
+                // The hub may just have closed the connection that was kept from the last answer.
+                Err(HttpFault::Connection(_)) => self.send(Method::GET, url, question).await?,
+                answer => answer?,
+            };
             if response.status() != StatusCode::OK {
                 return match response.status().as_u16() {
                     400 | 404 => Ok(false),
