@@ -152,13 +152,14 @@ CONF
     detached /run/box/logs/machined.log /lib/systemd/systemd-machined
     wait_for 20 machined_answers
     # shellcheck disable=SC2016  # for that shell
-    detached /run/box/logs/nspawn.log bash -c 'echo $$ >"$0/cgroup.procs" && exec systemd-nspawn --quiet --keep-unit --machine cell -D /var/lib/machines/cell /init' \
+    detached /run/box/logs/nspawn.log bash -c 'echo $$ >"$0/cgroup.procs" && exec systemd-nspawn --quiet --keep-unit --private-network --machine cell -D /var/lib/machines/cell /init' \
         "$cgroups/machine.slice/systemd-nspawn@cell.service"
     cat >/var/lib/lxc/den/config <<'CONF'
 lxc.uts.name = den
 lxc.rootfs.path = dir:/var/lib/lxc/den/rootfs
 lxc.net.0.type = empty
 lxc.init.cmd = /init
+lxc.cap.drop = sys_module sys_rawio
 lxc.mount.auto = proc:mixed sys:ro
 lxc.apparmor.profile = unconfined
 CONF
