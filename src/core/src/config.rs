@@ -37,6 +37,10 @@ pub struct Config {
     pub engine: BTreeMap<String, Engine>,
     /// The commands that start targets, by the name that targets call them.
     pub wake: BTreeMap<String, WakeCommand>,
+    /// The commands that lead to targets, by the name that targets call them.
+    pub connect: BTreeMap<String, ConnectCommand>,
+    /// The sites whose WebSockets lead to targets, by the name that targets call them.
+    pub site: BTreeMap<String, Site>,
     /// The sources of `refresh-keys`, by name, which alone reads what is in them.
     pub source: BTreeMap<String, toml::Table>,
 }
@@ -109,6 +113,36 @@ pub struct WakeCommand {
     pub user: String,
 }
 
+/// A table `[connect.NAME]`: a command whose standard input and output lead to a target.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectCommand {
+    /// The program, by an absolute path, and its arguments; `{target}` stands for the target's name.
+    #[serde(deserialize_with = "fields::command")]
+    pub command: Vec<String>,
+    /// Who runs it: a user of the bastion's `/etc/passwd`.
+    #[serde(default = "nobody", deserialize_with = "fields::user")]
+    pub user: String,
+}
+
+/// A table `[site.NAME]`: where WebSockets may lead.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// `https://HOST[:PORT]`, or `http://...`.
+    #[serde(deserialize_with = "fields::origin")]
+    pub url: String,
+    /// A file whose first line is a token, sent to that host alone; absolute, and `vestibule-hop`'s.
+    #[serde(default, deserialize_with = "fields::some_absolute")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates of authorities that are trusted in place of the system's; absolute.
+    #[serde(default, deserialize_with = "fields::some_absolute")]
+    pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy on the way there, `http://HOST:PORT`.
+    #[serde(default, deserialize_with = "fields::some_origin")]
+    pub proxy: Option<String>,
+}
+
 fn nobody() -> String {
     "nobody".to_owned()
 }
@@ -156,6 +190,8 @@ impl Default for Config {
             ]),
             source: BTreeMap::new(),
             wake: BTreeMap::new(),
+            connect: BTreeMap::new(),
+            site: BTreeMap::new(),
         }
     }
 }
@@ -249,6 +285,8 @@ impl Config {
                 (&mut ours.containers, may.containers),
                 (&mut ours.leaders, may.leaders),
                 (&mut ours.addresses, may.addresses),
+                (&mut ours.sockets, may.sockets),
+                (&mut ours.websockets, may.websockets),
                 (&mut ours.users, may.users),
                 (&mut ours.privileged, may.privileged),
             ] {
@@ -277,5 +315,7 @@ impl Config {
         self.engine.extend(file.engine.unwrap_or_default());
         self.source.extend(file.source.unwrap_or_default());
         self.wake.extend(file.wake.unwrap_or_default());
+        self.connect.extend(file.connect.unwrap_or_default());
+        self.site.extend(file.site.unwrap_or_default());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::target::{Driver, Leader, LoginUser, Target, TcpAddress};
+use crate::target::{Driver, Leader, LoginUser, Target, TcpAddress, Transport};
 
 /// What may be entered. Patterns have `*` for any characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct MayEnter {
     pub leaders: Vec<String>,
     /// `HOST:PORT` of targets that are entered by TCP.
     pub addresses: Vec<String>,
+    /// Absolute paths of unix sockets.
+    pub sockets: Vec<String>,
+    /// `SITE:/PATH` of WebSockets.
+    pub websockets: Vec<String>,
     /// Users that one may be inside; `{account}` is one.
     pub users: Vec<String>,
     /// Directories that homes lie below.
@@ -32,6 +36,9 @@ impl Default for MayEnter {
             containers: any(),
             leaders: any(),
             addresses: any(),
+            // The host's sockets are doors to its services: none without being named.
+            sockets: Vec::new(),
+            websockets: any(),
             users: any(),
             homes: vec![PathBuf::from("/")],
             privileged: Vec::new(),
@@ -58,19 +65,40 @@ impl MayEnter {
         match &target.driver {
             Driver::Docker { engine, container, .. } => self.container(engine, container)?,
             Driver::Namespace { leader } => self.leader(leader)?,
-            Driver::Tcp { address: TcpAddress::Fixed { host, port } } => self.address(host, *port)?,
-            // An engine's container is named; where it is, is the engine's word.
-            Driver::Tcp { address: TcpAddress::Container { engine, container, .. } } => {
-                self.container(engine, container)?;
+            Driver::Tcp { address } => self.tcp(address)?,
+            Driver::Stream { over } | Driver::Ssh { over, .. } => self.transport(over)?,
+        }
+        if target.driver.is_bytes() {
+            // Nobody is anybody inside of such a target.
+            return Ok(());
+        }
+        self.user(match &target.login_user {
+            LoginUser::Fixed(user) => user,
+            LoginUser::Account => "{account}",
+        })
+    }
+
+    /// Whether a transport may be used.
+    ///
+    /// # Errors
+    /// [`NotAllowed`].
+    pub fn transport(&self, over: &Transport) -> Result<(), NotAllowed> {
+        match over {
+            Transport::Tcp(address) => self.tcp(address),
+            Transport::Unix(path) => need(&self.sockets, path, "may_enter.sockets"),
+            // That it stands in root's configuration is what allows it.
+            Transport::Command(_) => Ok(()),
+            Transport::Websocket { site, path } => {
+                need(&self.websockets, &format!("{site}:{path}"), "may_enter.websockets")
             }
         }
-        match &target.driver {
-            // Nobody is anybody inside of a TCP target.
-            Driver::Tcp { .. } => Ok(()),
-            _ => self.user(match &target.login_user {
-                LoginUser::Fixed(user) => user,
-                LoginUser::Account => "{account}",
-            }),
+    }
+
+    fn tcp(&self, address: &TcpAddress) -> Result<(), NotAllowed> {
+        match address {
+            TcpAddress::Fixed { host, port } => self.address(host, *port),
+            // An engine's container is named; where it is, is the engine's word.
+            TcpAddress::Container { engine, container, .. } => self.container(engine, container),
         }
     }
 
@@ -215,6 +243,11 @@ mod tests {
     const UP: &str = r#"{"driver":"namespace","leader":{"cgroup":"/labs/../system.slice/x"}}"#;
     const TCP: &str = r#"{"driver":"tcp","address":{"fixed":{"host":"127.0.0.1","port":25}}}"#;
     const NAMED: &str = r#"{"driver":"tcp","address":{"fixed":{"host":"10.1.evil.example","port":22}}}"#;
+    const SOCKET: &str = r#"{"driver":"stream","over":{"unix":"/run/labs/1"}}"#;
+    const SOCKET_UP: &str = r#"{"driver":"stream","over":{"unix":"/run/labs/../docker.sock"}}"#;
+    const HUB: &str = r#"{"driver":"ssh","over":{"websocket":{"site":"hub","path":"/user/ada/sshd/"}},"host_keys":"learn"}"#;
+    const HUB_API: &str =
+        r#"{"driver":"stream","over":{"websocket":{"site":"hub","path":"/user/../hub/api"}}}"#;
     const TCP_LAB: &str = r#"{"driver":"tcp","address":{"container":{"container":"lab-1","port":22}}}"#;
 
     #[test]
@@ -224,6 +257,8 @@ mod tests {
             containers: list(&["docker:lab-*"]),
             leaders: list(&["cgroup:/labs/*"]),
             addresses: list(&["10.1.*:22"]),
+            sockets: list(&["/run/labs/*"]),
+            websockets: list(&["hub:/user/*"]),
             users: list(&["ada", "{account}"]),
             ..MayEnter::default()
         };
@@ -239,9 +274,16 @@ mod tests {
             (TCP, "nobody", Some("may_enter.addresses")),
             (NAMED, "nobody", Some("may_enter.addresses")),
             (TCP_LAB, "nobody", None),
+            (SOCKET, "nobody", None),
+            (SOCKET_UP, "nobody", Some("may_enter.sockets")),
+            (HUB, "ada", None),
+            (HUB, "root", Some("may_enter.users")),
+            (HUB_API, "nobody", Some("may_enter.websockets")),
         ] {
             let target = target(driver, user);
-            assert_eq!(any.target(&target), Ok(()), "{driver}");
+            // A socket of the host's has to be named.
+            let without = matches!(target.driver.over(), Some(Transport::Unix(_)));
+            assert_eq!(any.target(&target).is_err(), without, "{driver}");
             assert_eq!(some.target(&target).err().map(|no| no.list), allowed, "{driver} {user}");
         }
     }

@@ -57,6 +57,8 @@ pub const USER_SESSION: &str = "vestibule";
 pub const USER_KEYS: &str = "vestibule-keys";
 /// The account that owns the store.
 pub const USER_REFRESH: &str = "vestibule-refresh";
+/// The account that goes on to targets on other machines.
+pub const USER_HOP: &str = "vestibule-hop";
 
 /// The drop-in for sshd, where `make install` puts it.
 pub const DROP_IN: &str =

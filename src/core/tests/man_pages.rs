@@ -164,6 +164,15 @@ fn the_defaults_in_the_page_are_the_defaults() {
     let nobody = load("[wake.x]\ncommand = [\"/bin/true\"]\n").unwrap().wake["x"].user.clone();
     assert!(left.remove("wake.NAME.user").unwrap().ends_with(&format!("Default: {nobody:?}.")));
     assert!(left.remove("wake.NAME.command").is_some());
+    let nobody = load("[connect.x]\ncommand = [\"/bin/true\"]\n").unwrap().connect["x"].user.clone();
+    assert!(left.remove("connect.NAME.user").unwrap().ends_with(&format!("Default: {nobody:?}.")));
+    assert!(left.remove("connect.NAME.command").is_some());
+    let site = load("[site.x]\nurl = \"https://hub.example\"\n").unwrap().site["x"].clone();
+    assert_eq!((site.token_file, site.ca_file, site.proxy), (None, None, None));
+    for key in ["token_file", "ca_file", "proxy"] {
+        assert!(left.remove(&format!("site.NAME.{key}")).unwrap().ends_with("Default: none."), "{key}");
+    }
+    assert!(left.remove("site.NAME.url").is_some());
     let engines = Config::default().engine;
     assert!(left.remove("engine.NAME.socket").is_some() && left.is_empty(), "without a default: {left:?}");
     for (name, engine) in &engines {

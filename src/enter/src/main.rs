@@ -22,6 +22,7 @@ mod by_engine;
 mod confine;
 mod connection;
 mod container;
+mod elsewhere;
 mod engine;
 mod environment;
 mod gifts;

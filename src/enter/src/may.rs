@@ -21,9 +21,10 @@ pub(crate) fn enter(config: &Config, facts: &Facts) -> Result<(), Refused> {
         | Way::TcpContainer { engine, container, .. } => may.container(engine, container),
         // `keys-lookup` has judged the address, and nothing is entered.
         Way::TcpFixed => Ok(()),
+        Way::Stream(over) | Way::Ssh { over, .. } => may.transport(over),
     }
     .map_err(no)?;
-    if matches!(facts.way, Way::TcpContainer { .. } | Way::TcpFixed) {
+    if matches!(facts.way, Way::TcpContainer { .. } | Way::TcpFixed | Way::Stream(_)) {
         return Ok(());
     }
     let user = String::from_utf8_lossy(&facts.login_user);
@@ -45,7 +46,8 @@ pub(crate) fn privileged(config: &Config, facts: &Facts, why: Option<&str>) -> R
         Way::Docker { engine, container }
         | Way::DockerExec { engine, container, .. }
         | Way::TcpContainer { engine, container, .. } => may.privileged_container(engine, container, why),
-        Way::TcpFixed => Ok(()),
+        // Nothing of theirs is on this host.
+        Way::TcpFixed | Way::Stream(_) | Way::Ssh { .. } => Ok(()),
     }
     .map_err(|no| not_allowed(facts, &no))
 }

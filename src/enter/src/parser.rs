@@ -19,10 +19,13 @@ use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::store::{Store, StoreError};
-use vestibule::target::{Driver, ExecWay, Forward, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress};
+use vestibule::target::{
+    Driver, ExecWay, Forward, HostKeys, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress, Transport,
+};
 use vestibule::visit;
 use vestibule_sys::{caps, fds, process, seccomp};
 
+use crate::elsewhere;
 use crate::engine::inspect::{self, Inspected};
 use crate::refused::{OrRefuse, Refused};
 use crate::users::{self, User, Wanted};
@@ -70,10 +73,31 @@ pub(crate) struct Login {
 /// How to get there.
 pub(crate) enum Way {
     Namespace(Leader),
-    Docker { engine: String, container: String },
-    DockerExec { engine: String, container: String, shell: String },
-    TcpContainer { engine: String, container: String, port: u16, published: bool },
+    Docker {
+        engine: String,
+        container: String,
+    },
+    DockerExec {
+        engine: String,
+        container: String,
+        shell: String,
+    },
+    TcpContainer {
+        engine: String,
+        container: String,
+        port: u16,
+        published: bool,
+    },
     TcpFixed,
+    /// Bytes, to what a transport leads to.
+    Stream(Transport),
+    /// An SSH server behind a transport.
+    #[expect(dead_code, reason = "the second hop, which reads them, is being written")]
+    Ssh {
+        over: Transport,
+        key: String,
+        host_keys: HostKeys,
+    },
 }
 
 impl Parser {
@@ -221,7 +245,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
     let (forwards, x11) = (text() == "forwards", text() == "x11");
     let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
     let way = text();
-    let (one, two, three, four) = (text(), text(), text(), text());
+    let (one, two, three, four, five, six, seven) = (text(), text(), text(), text(), text(), text(), text());
     let way = match way.as_str() {
         "pid-file" => Way::Namespace(Leader::PidFile(one)),
         "machine" => Way::Namespace(Leader::Machine(one)),
@@ -235,6 +259,14 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
             container: two,
             port: three.parse().map_err(|_| Refused::setup("the parsing process gave no port"))?,
             published: four == "published",
+        },
+        "stream" => {
+            Way::Stream(elsewhere::from_fields([one, two, three, four, five]).map_err(Refused::setup)?)
+        }
+        "ssh" => Way::Ssh {
+            over: elsewhere::from_fields([one, two, three, four, five]).map_err(Refused::setup)?,
+            key: six,
+            host_keys: elsewhere::keys_from_field(&seven).map_err(Refused::setup)?,
         },
         _ => return Err(Refused::setup("the parsing process gave no driver")),
     };
@@ -371,6 +403,11 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
         Driver::Tcp { address: TcpAddress::Container { engine, container, port, published } } => {
             let whose = if published { "published" } else { "own" };
             vec!["tcp-container".to_owned(), engine, container, port.to_string(), whose.to_owned()]
+        }
+        Driver::Stream { over } => [vec!["stream".to_owned()], elsewhere::to_fields(&over)].concat(),
+        Driver::Ssh { over, key, host_keys } => {
+            let known = elsewhere::keys_to_field(&host_keys);
+            [vec!["ssh".to_owned()], elsewhere::to_fields(&over), vec![key, known]].concat()
         }
     };
     let whose = if target.login_user == LoginUser::Account { "account" } else { "fixed" };

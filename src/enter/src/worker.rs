@@ -193,6 +193,9 @@ fn find(
             may::privileged(config, facts, found.power.as_deref()).map(|()| None)
         }
         Way::TcpContainer { .. } | Way::TcpFixed => Ok(None),
+        Way::Stream(_) | Way::Ssh { .. } => {
+            Err(Refused::setup("targets on other machines can't be reached by this version"))
+        }
     }
 }
 

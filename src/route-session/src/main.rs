@@ -92,7 +92,7 @@ fn route(session: &str, log: &Syslog) -> Result<ExitCode, Refused> {
     );
     match &authorised.driver {
         Driver::Tcp { address } => forward::carry(session, &authorised, address, &visitor),
-        Driver::Namespace { .. } | Driver::Docker { .. } => {
+        Driver::Namespace { .. } | Driver::Docker { .. } | Driver::Stream { .. } | Driver::Ssh { .. } => {
             Err(hand_over::become_enter(session, &authorised, &visitor))
         }
     }

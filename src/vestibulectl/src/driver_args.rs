@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use vestibule::config::Config;
-use vestibule::target::{Driver, ExecWay, Leader, TcpAddress};
+use vestibule::target::{Driver, ExecWay, Leader, TcpAddress, Transport};
+
+use crate::elsewhere_args::ElsewhereArgs;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DriverName {
@@ -15,6 +17,10 @@ pub(crate) enum DriverName {
     Docker,
     /// A TCP service
     Tcp,
+    /// A service behind another transport
+    Stream,
+    /// An SSH server on another machine
+    Ssh,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,16 +31,19 @@ pub(crate) enum Exec {
     Engine,
 }
 
+/// The options that lead to a TCP service.
+const TCP: [&str; 5] = ["--address", "--container", "--engine", "--port", "--published"];
+
 /// How a target is entered.
 #[derive(Debug, Args)]
 pub(crate) struct DriverArgs {
     /// How it is entered
     #[arg(long)]
     driver: Option<DriverName>,
-    /// The container's name or id at its engine (docker, tcp)
+    /// The container's name or id at its engine (docker, tcp, stream, ssh)
     #[arg(long)]
     container: Option<String>,
-    /// The engine, by its name in vestibule.toml; docker unless said (docker, tcp)
+    /// The engine, by its name in vestibule.toml; docker unless said (docker, tcp, stream, ssh)
     #[arg(long, add = crate::complete::engines())]
     engine: Option<String>,
     /// How a process is started in it (docker)
@@ -55,15 +64,17 @@ pub(crate) struct DriverArgs {
     /// The first process of a control group, below the hierarchy's root (namespace)
     #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
-    /// Where it is: HOST:PORT (tcp)
+    /// Where it is: HOST:PORT (tcp, stream, ssh)
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
-    /// The port inside the container (tcp)
+    /// The port inside the container (tcp, stream, ssh)
     #[arg(long)]
     port: Option<u16>,
-    /// Go to where the engine publishes the port on this host (tcp)
+    /// Go to where the engine publishes the port on this host (tcp, stream, ssh)
     #[arg(long)]
     published: bool,
+    #[command(flatten)]
+    elsewhere: ElsewhereArgs,
 }
 
 impl DriverArgs {
@@ -78,7 +89,9 @@ impl DriverArgs {
         let (belong, word): (&[&str], _) = match name {
             DriverName::Docker => (&["--container", "--engine", "--exec", "--shell"], "docker"),
             DriverName::Namespace => (&["--pid-file", "--machine", "--lxc", "--cgroup"], "namespace"),
-            DriverName::Tcp => (&["--address", "--container", "--engine", "--port", "--published"], "tcp"),
+            DriverName::Tcp => (&TCP, "tcp"),
+            DriverName::Stream => (&[&TCP[..], &ElsewhereArgs::TRANSPORT].concat(), "stream"),
+            DriverName::Ssh => (&[&TCP[..], &ElsewhereArgs::TRANSPORT, &ElsewhereArgs::SSH].concat(), "ssh"),
         };
         if let Some(option) = self.given().iter().find(|option| !belong.contains(option)) {
             bail!("{option} is not with --driver {word}");
@@ -86,7 +99,9 @@ impl DriverArgs {
         let driver = match name {
             DriverName::Docker => self.docker(config),
             DriverName::Namespace => self.namespace(),
-            DriverName::Tcp => self.tcp(config),
+            DriverName::Tcp => self.tcp(config).map(|address| Driver::Tcp { address }),
+            DriverName::Stream => self.over(config).map(|over| Driver::Stream { over }),
+            DriverName::Ssh => self.over(config).and_then(|over| self.elsewhere.ssh(over)),
         };
         driver.map(Some)
     }
@@ -105,7 +120,8 @@ impl DriverArgs {
             ("--port", self.port.is_some()),
             ("--published", self.published),
         ];
-        options.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+        let own = options.into_iter().filter_map(|(name, given)| given.then_some(name));
+        own.chain(self.elsewhere.given()).collect()
     }
 
     fn engine(&self, config: &Config) -> anyhow::Result<String> {
@@ -157,10 +173,22 @@ impl DriverArgs {
         Ok(Driver::Namespace { leader })
     }
 
-    fn tcp(&self, config: &Config) -> anyhow::Result<Driver> {
+    /// What leads to a target elsewhere.
+    fn over(&self, config: &Config) -> anyhow::Result<Transport> {
+        match self.elsewhere.transport(config)? {
+            None => self.tcp(config).map(Transport::Tcp),
+            Some(over) => match self.given().iter().find(|option| TCP.contains(option)) {
+                Some(option) => bail!("{option} is for TCP; want one transport"),
+                None => Ok(over),
+            },
+        }
+    }
+
+    fn tcp(&self, config: &Config) -> anyhow::Result<TcpAddress> {
         let address = match (&self.address, self.container()?) {
             (Some(address), None) => {
-                if let Some(option) = self.given().iter().find(|option| **option != "--address") {
+                let more = |option: &&&str| **option != "--address" && TCP.contains(option);
+                if let Some(option) = self.given().iter().find(more) {
                     bail!("{option} is not with --address");
                 }
                 fixed(address)?
@@ -168,15 +196,17 @@ impl DriverArgs {
             (None, Some(container)) => TcpAddress::Container {
                 engine: self.engine(config)?,
                 container,
-                port: self
-                    .port
-                    .filter(|port| *port > 0)
-                    .context("--container wants --port with --driver tcp")?,
+                port: self.port.filter(|port| *port > 0).context("--container wants --port")?,
                 published: self.published,
             },
-            _ => bail!("--driver tcp wants --address HOST:PORT, or --container and --port"),
+            _ if self.driver == Some(DriverName::Tcp) => {
+                bail!("--driver tcp wants --address HOST:PORT, or --container and --port")
+            }
+            _ => bail!(
+                "want what leads there: --address HOST:PORT, --container and --port, --socket, --connect or --site and --path"
+            ),
         };
-        Ok(Driver::Tcp { address })
+        Ok(address)
     }
 }
 

@@ -12,6 +12,7 @@ mod args;
 mod check;
 mod complete;
 mod driver_args;
+mod elsewhere_args;
 mod end_sessions;
 mod explain;
 mod forward_args;

@@ -9,7 +9,7 @@ use vestibule::config::{Config, Revoked};
 use vestibule::messages::may_welcome;
 use vestibule::names::login::TargetName;
 use vestibule::store::NewTarget;
-use vestibule::target::{Driver, LoginUser, Policy, Sftp};
+use vestibule::target::{LoginUser, Policy, Sftp};
 
 use crate::accounts::target_name;
 use crate::driver_args::DriverArgs;
@@ -161,11 +161,12 @@ pub(crate) struct Settings {
 
 impl TargetAdd {
     pub(crate) fn target(&self, config: &Config) -> anyhow::Result<NewTarget> {
-        let driver = self.driver.driver(config)?.context("want --driver: namespace, docker or tcp")?;
+        let driver =
+            self.driver.driver(config)?.context("want --driver: namespace, docker, tcp, stream or ssh")?;
         let login_user = match (&self.settings.user, &driver) {
             (Some(user), _) => login_user(user)?,
             // Nobody logs in there; the service has users of its own.
-            (None, Driver::Tcp { .. }) => LoginUser::from("nobody"),
+            (None, driver) if driver.is_bytes() => LoginUser::from("nobody"),
             (None, _) => bail!("want --user: who one is inside, a user of the container or '{{account}}'"),
         };
         let name = target_name(&self.name)?;

@@ -8,7 +8,9 @@ use serde::Serialize;
 use vestibule::config::Revoked;
 use vestibule::names::login::TargetName;
 use vestibule::store::{KeyFilter, NewTarget, Store, StoreError, TargetRow};
-use vestibule::target::{self, Driver, ExecWay, Leader, Policy, TargetId, TcpAddress, WAKE_WITHIN, Wake};
+use vestibule::target::{
+    self, Driver, ExecWay, HostKeys, Leader, Policy, TargetId, TcpAddress, Transport, WAKE_WITHIN, Wake,
+};
 
 use crate::accounts::target_id;
 use crate::args::TargetCommand;
@@ -171,11 +173,43 @@ fn describe(driver: &Driver) -> String {
         Driver::Docker { engine, container, exec: ExecWay::Engine, .. } => {
             format!("exec of {engine} in container {container}")
         }
-        Driver::Tcp { address: TcpAddress::Fixed { host, port } } => format!("TCP to {host} port {port}"),
-        Driver::Tcp { address: TcpAddress::Container { engine, container, port, published } } => {
+        Driver::Tcp { address } => tcp(address),
+        Driver::Stream { over } => transport(over),
+        Driver::Ssh { over, key, .. } => format!("ssh with the key '{key}', over {}", transport(over)),
+    }
+}
+
+fn transport(over: &Transport) -> String {
+    match over {
+        Transport::Tcp(address) => tcp(address),
+        Transport::Unix(path) => format!("unix socket {path}"),
+        Transport::Command(name) => format!("command {name}"),
+        Transport::Websocket { site, path } => format!("WebSocket {path} of {site}"),
+    }
+}
+
+fn tcp(address: &TcpAddress) -> String {
+    match address {
+        TcpAddress::Fixed { host, port } => format!("TCP to {host} port {port}"),
+        TcpAddress::Container { engine, container, port, published } => {
             let way = if *published { "published port" } else { "port" };
             format!("TCP to {way} {port} of {engine} container {container}")
         }
+    }
+}
+
+/// What makes an SSH server the one that is meant, a line each.
+fn host_keys(driver: &Driver) -> Vec<String> {
+    match driver {
+        Driver::Ssh { host_keys: HostKeys::Learn, .. } => vec!["to be learned".to_owned()],
+        Driver::Ssh { host_keys: HostKeys::Pinned(keys), .. } => keys
+            .iter()
+            .map(|pinned| {
+                let whose = if pinned.authority { " (authority)" } else { "" };
+                format!("{} {}{whose}", pinned.key.key_type(), pinned.key.fingerprint())
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -205,6 +239,9 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
     let _ = out.line(format_args!("entered by {}", Shown(describe(&target.driver).as_bytes())));
     if let Driver::Docker { shell: Some(shell), .. } = &target.driver {
         let _ = out.line(format_args!("shell      {}", Shown(shell.as_bytes())));
+    }
+    for known in host_keys(&target.driver) {
+        let _ = out.line(format_args!("host key   {known}"));
     }
     let _ = out.line(format_args!("user       {}", Shown(target.login_user.as_str().as_bytes())));
     let _ =

@@ -44,11 +44,11 @@ impl WakeArgs {
         }
         match (&target.policy.wake, &target.driver) {
             (Wake::None, _) => Ok(()),
-            (_, Driver::Tcp { .. }) => bail!("a target of the driver tcp is not started; leave --wake out"),
-            (Wake::Engine, Driver::Namespace { .. }) => {
-                bail!(
-                    "--wake engine is only with --driver docker; a namespace target wants hub or command:NAME"
-                )
+            (_, driver) if driver.is_bytes() => {
+                bail!("a target of the drivers tcp and stream is not started; leave --wake out")
+            }
+            (Wake::Engine, Driver::Namespace { .. } | Driver::Ssh { .. }) => {
+                bail!("--wake engine is only with --driver docker; another target wants hub or command:NAME")
             }
             _ => Ok(()),
         }

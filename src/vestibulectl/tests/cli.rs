@@ -238,6 +238,20 @@ fn what_can_not_be_is_refused_in_one_line() {
         &["target", "add", "x", "--driver", "tcp", "--address", "h:1", "--pid-file", "/x"],
         "--pid-file is not with",
     );
+    let ssh =
+        |more: &[&'static str]| [&["target", "add", "x", "--driver", "ssh", "--user", "u"], more].concat();
+    desk.refused(&ssh(&["--address", "h:22"]), "wants --host-key");
+    desk.refused(&ssh(&["--host-key", "learn"]), "want what leads there");
+    desk.refused(&ssh(&["--address", "h:22", "--host-key", "ssh-ed25519"]), "no public key");
+    desk.refused(&ssh(&["--socket", "/run/../x", "--host-key", "learn"]), "without '..'");
+    desk.refused(&ssh(&["--socket", "/x", "--address", "h:22", "--host-key", "learn"]), "want one transport");
+    desk.refused(&ssh(&["--connect", "c", "--host-key", "learn"]), "vestibule.toml has none");
+    desk.refused(&ssh(&["--site", "s", "--path", "/x", "--host-key", "learn"]), "vestibule.toml has none");
+    desk.refused(&ssh(&["--address", "h:22", "--host-key", "learn", "--proxy-key", "../x"]), "want letters");
+    desk.refused(&["target", "add", "x", "--driver", "stream", "--host-key", "learn"], "is not with");
+    desk.ok(&ssh(&["--address", "h:22", "--host-key", "learn"]));
+    assert!(desk.ok(&["target", "show", "x"]).contains("ssh with the key 'bastion', over TCP to h port 22"));
+    desk.ok(&["target", "rm", "x"]);
     desk.refused(
         &["target", "add", "x", "--container", "c", "--user", "u"],
         "--container is not without --driver",

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{ConfigError, Engine, Forwarding, Revoked, WakeCommand};
+use super::{ConfigError, ConnectCommand, Engine, Forwarding, Revoked, Site, WakeCommand};
 
 /// What one file says; everything may be missing.
 #[derive(Deserialize)]
@@ -21,6 +21,8 @@ pub(super) struct FileConfig {
     pub(super) engine: Option<BTreeMap<String, Engine>>,
     pub(super) source: Option<BTreeMap<String, toml::Table>>,
     pub(super) wake: Option<BTreeMap<String, WakeCommand>>,
+    pub(super) connect: Option<BTreeMap<String, ConnectCommand>>,
+    pub(super) site: Option<BTreeMap<String, Site>>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +51,8 @@ pub(super) struct FileMayEnter {
     pub(super) containers: Option<Vec<String>>,
     pub(super) leaders: Option<Vec<String>>,
     pub(super) addresses: Option<Vec<String>>,
+    pub(super) sockets: Option<Vec<String>>,
+    pub(super) websockets: Option<Vec<String>>,
     pub(super) users: Option<Vec<String>>,
     #[serde(default, deserialize_with = "roots")]
     pub(super) homes: Option<Vec<PathBuf>>,
@@ -79,8 +83,26 @@ pub(super) fn absolute<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D
     if path.is_absolute() { Ok(path) } else { Err(de::Error::custom("want an absolute path")) }
 }
 
-fn some_absolute<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
+pub(super) fn some_absolute<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     absolute(value).map(Some)
+}
+
+/// Scheme, host and port, and nothing behind them: where a token goes must be plain to see.
+pub(super) fn origin<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    let url = String::deserialize(value)?;
+    let place = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let place = place.map(|place| place.strip_suffix('/').unwrap_or(place));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+    match place {
+        Some(place) if !place.is_empty() && place.bytes().all(plain) => {
+            Ok(url.strip_suffix('/').unwrap_or(&url).to_owned())
+        }
+        _ => Err(de::Error::custom("want https://HOST or https://HOST:PORT, without a path")),
+    }
+}
+
+pub(super) fn some_origin<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    origin(value).map(Some)
 }
 
 fn below_home<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {

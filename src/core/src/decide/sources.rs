@@ -248,23 +248,24 @@ impl Search<'_, '_> {
             let grant = policy::Grant { pty, agent, x11, command: true, open, listen };
             return policy::narrow(options, &grant)?.with_command();
         }
-        let tcp = matches!(self.target.driver, Driver::Tcp { .. });
-        let (open, listen) = if tcp {
+        let bytes = self.target.driver.is_bytes();
+        let elsewhere = matches!(self.target.driver, Driver::Ssh { .. });
+        let (open, listen) = if bytes {
             // An engine is asked only if the answer counts.
             let places = if options.port_forwarding { self.forwards() } else { Vec::new() };
             (Permits::Only(places.iter().map(HostPort::permit).collect()), Permits::Nowhere)
-        } else if self.question.moved {
+        } else if self.question.moved && !elsewhere {
             self.in_the_target()
         } else {
             (Permits::Nowhere, Permits::Nowhere)
         };
         // Only a container whose namespaces are entered can be given a socket.
         let by_engine = matches!(self.target.driver, Driver::Docker { exec: ExecWay::Engine, .. });
-        let agent = self.target.policy.agent_forwarding && !tcp && !by_engine;
+        let agent = self.target.policy.agent_forwarding && !bytes && !by_engine;
         // sshd listens for X clients where forwards of the session end; that it does so is settled when a session asks.
         let moved = self.question.moved || matches!(self.question.judge, Judge::Here(_));
-        let x11 = self.target.policy.x11 && moved && !tcp && !by_engine;
-        let grant = policy::Grant { pty: self.target.policy.pty, agent, x11, command: !tcp, open, listen };
+        let x11 = self.target.policy.x11 && moved && !bytes && !elsewhere && !by_engine;
+        let grant = policy::Grant { pty: self.target.policy.pty, agent, x11, command: !bytes, open, listen };
         policy::narrow(options, &grant)
     }
 

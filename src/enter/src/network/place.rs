@@ -53,6 +53,9 @@ pub(super) fn find(come: &Come<'_>, parser: &mut Parser, still: &mut dyn FnMut()
     if let Way::TcpFixed = &facts.way {
         return Ok(Place::Bastion(None));
     }
+    if let Way::Stream(_) | Way::Ssh { .. } = &facts.way {
+        return Ok(Place::Nowhere("the target is on another machine".to_owned(), None));
+    }
     let mut open = || as_it_is(come, parser);
     let found = if facts.forwards {
         let call = wake::Call {
@@ -127,6 +130,8 @@ fn as_it_is(come: &Come<'_>, parser: &mut Parser) -> Result<Proven, Refused> {
             }
             Proven::open(found.pid, Some(&found.id), name)
         }
-        Way::TcpFixed => Err(Refused::setup("a tcp target has no namespaces to enter")),
+        Way::TcpFixed | Way::Stream(_) | Way::Ssh { .. } => {
+            Err(Refused::setup("a target elsewhere has no namespaces to enter"))
+        }
     }
 }

@@ -234,8 +234,8 @@ impl Looker<'_> {
                 }
                 Proven::open(found.pid, Some(&found.id), name).map_err(later)
             }
-            Way::TcpContainer { .. } | Way::TcpFixed => {
-                Err(Down { for_good: true, why: "a tcp target is not started".to_owned() })
+            Way::TcpContainer { .. } | Way::TcpFixed | Way::Stream(_) | Way::Ssh { .. } => {
+                Err(Down { for_good: true, why: "a target elsewhere is not started".to_owned() })
             }
         }
     }

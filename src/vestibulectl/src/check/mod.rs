@@ -13,7 +13,6 @@ use serde::Serialize;
 use vestibule::config::Config;
 use vestibule::names::login::target_lookups;
 use vestibule::store::{Age, SourceRow, Store, Writer};
-use vestibule::target::{Driver, TcpAddress};
 
 use crate::init;
 use crate::layout::{self, Identities};
@@ -245,11 +244,7 @@ fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fa
                 faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "set the target anew"));
             }
             Ok(row) => {
-                let engine = match &row.target.driver {
-                    Driver::Docker { engine, .. }
-                    | Driver::Tcp { address: TcpAddress::Container { engine, .. } } => Some(engine),
-                    _ => None,
-                };
+                let engine = row.target.driver.engine();
                 seen.engines.extend(engine.cloned());
                 seen.login.get_or_insert_with(|| row.target.name.to_string());
                 if let Some(engine) = engine.filter(|engine| !config.engine.contains_key(*engine)) {
