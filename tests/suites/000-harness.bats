@@ -168,3 +168,21 @@ teardown() { show_logs_on_failure; }
     is $'0\nalice' "$output"
     sandbox_stop mapped
 }
+
+@test "a machine elsewhere has a network, users and files of its own, and an sshd" {
+    load ../lib/elsewhere
+    make_key dora
+    elsewhere_start away
+    run_ok elsewhere_answers away
+    elsewhere_lets_in away "$KEYS/dora.pub"
+    printf '%s %s\n' "$(elsewhere_address away)" "$(elsewhere_host_key away)" >"$BATS_TEST_TMPDIR/known"
+    run_ok ssh -F none -i "$KEYS/dora" -o "UserKnownHostsFile=$BATS_TEST_TMPDIR/known" -o BatchMode=yes \
+        "studio@$(elsewhere_address away)" 'whoami; hostname; touch mine; ip -o -4 addr show eth0'
+    is studio "${lines[0]}"
+    is away "${lines[1]}"
+    matches "$(literally "$(elsewhere_address away)")/24" "${lines[2]}"
+    [[ ! -e /home/studio && -e $(elsewhere_root away)/home/studio/mine ]]
+    fails getent passwd studio
+    elsewhere_stop away
+    fails elsewhere_answers away
+}
