@@ -8,18 +8,18 @@
 //! the target's number, the account or `-`), so that nothing is parsed for that. What it holds is
 //! for people, but for why a target could not be started, which the session says.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::TargetId;
 use vestibule_sys::procfs::ProcDir;
 
+use crate::register::Registered;
 use crate::wake::Failed;
 
 /// sshd's process is one or two above; nobody's shell stands between.
@@ -44,45 +44,21 @@ pub(crate) struct Entry<'a> {
     pub(crate) started: u64,
 }
 
-/// A connection's place in the register, given up when this is dropped.
-pub(crate) struct Registered {
-    path: PathBuf,
-    _lock: Flock<File>,
-}
-
-impl Registered {
-    /// Enters a connection of sshd's process `sshd`.
-    ///
-    /// # Errors
-    /// As open(2), write(2), and mkdir(2) where the directory was not there.
-    pub(crate) fn new(
-        sshd: &ProcDir,
-        target: TargetId,
-        account: Option<&AccountName>,
-        entry: &Entry<'_>,
-    ) -> io::Result<Self> {
-        match fs::DirBuilder::new().mode(0o700).create(paths::CONNECTIONS_DIR) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
-        let path = path(sshd, sshd.start_time()?, target, account);
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        let mut lock =
-            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| io::Error::from(e))?;
-        let written =
-            serde_json::to_vec(entry).map_err(io::Error::from).and_then(|json| lock.write_all(&json));
-        if let Err(e) = written {
-            let _ = fs::remove_file(&path);
-            return Err(e);
-        }
-        Ok(Registered { path, _lock: lock })
+/// Enters a connection of sshd's process `sshd`.
+///
+/// # Errors
+/// As open(2), write(2), and mkdir(2) where the directory was not there.
+pub(crate) fn enter(
+    sshd: &ProcDir,
+    target: TargetId,
+    account: Option<&AccountName>,
+    entry: &Entry<'_>,
+) -> io::Result<Registered> {
+    match fs::DirBuilder::new().mode(0o700).create(paths::CONNECTIONS_DIR) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
     }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
+    Registered::new(path(sshd, sshd.start_time()?, target, account), 0o600, entry)
 }
 
 fn path(process: &ProcDir, started: u64, target: TargetId, account: Option<&AccountName>) -> PathBuf {

@@ -22,7 +22,7 @@ use crate::agent_relay::Relay;
 use crate::args::Session;
 use crate::attend::{self, Terminal, give_back};
 use crate::refused::{OrRefuse, Refused};
-use crate::register::{Entry, Registered};
+use crate::register::{self, Entry, Registered};
 use crate::relay::Over;
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
 use crate::waiting::{Look, Waiting};
@@ -327,7 +327,7 @@ fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog)
     );
     let fingerprint = session.fingerprint.map(|f| f.to_string());
     let entry = Entry { id: &session.id, target, account, fingerprint, client, user, pid, started };
-    match Registered::new(&entry) {
+    match register::enter(&entry) {
         Ok(registered) => Some(registered),
         Err(e) => {
             log.line(

@@ -26,20 +26,27 @@ pub(crate) struct Entry<'a> {
     pub(crate) started: u64,
 }
 
-/// A session's place in the register, given up when this is dropped.
+/// Enters a session.
+///
+/// # Errors
+/// As open(2) and write(2).
+pub(crate) fn enter(entry: &Entry<'_>) -> io::Result<Registered> {
+    Registered::new(Path::new(paths::SESSIONS_DIR).join(entry.id), 0o640, entry)
+}
+
+/// A place in a register, given up when this is dropped.
 pub(crate) struct Registered {
     path: PathBuf,
     _lock: Flock<File>,
 }
 
 impl Registered {
-    /// Enters a session.
+    /// Makes the file `path`, locks it and writes `entry` into it.
     ///
     /// # Errors
     /// As open(2) and write(2).
-    pub(crate) fn new(entry: &Entry<'_>) -> io::Result<Self> {
-        let path = Path::new(paths::SESSIONS_DIR).join(entry.id);
-        let file = File::options().write(true).create_new(true).mode(0o640).open(&path)?;
+    pub(crate) fn new(path: PathBuf, mode: u32, entry: &impl Serialize) -> io::Result<Self> {
+        let file = File::options().write(true).create_new(true).mode(mode).open(&path)?;
         let mut lock =
             Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| io::Error::from(e))?;
         let written =

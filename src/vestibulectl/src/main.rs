@@ -31,10 +31,7 @@ mod targets;
 mod wake_args;
 mod when;
 
-use std::io::Write;
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Args, Command, SessionsCommand};
 use place::Place;
@@ -45,16 +42,12 @@ fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => return ended(Err(error)),
     }
-    let args = match Args::try_parse() {
+    let args: Args = match vestibule_cli::parse() {
         Ok(args) => args,
-        Err(error) => return usage(&error),
+        Err(code) => return code,
     };
     if args.verbose {
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_writer(std::io::stderr)
-            .without_time()
-            .init();
+        vestibule_cli::say_steps();
     }
     ended(run(args))
 }
@@ -65,8 +58,7 @@ fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line with the whole chain of causes. Nobody is left to tell when this fails.
-            let _ = writeln!(std::io::stderr(), "vestibulectl: {}", format!("{error:#}").replace('\n', " "));
+            vestibule_cli::say("vestibulectl", &error);
             ExitCode::FAILURE
         }
     }
@@ -87,18 +79,5 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Sources { json } => sources::run(&place.ready()?, json),
         Command::Explain(what) => explain::run(&place.ready()?, what),
-    }
-}
-
-/// Help and the version go to standard output, what is wrong with the command line to standard error.
-fn usage(error: &clap::Error) -> ExitCode {
-    let text = error.render();
-    if error.use_stderr() {
-        let _ = write!(std::io::stderr(), "{text}");
-        return ExitCode::from(2);
-    }
-    match write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
     }
 }

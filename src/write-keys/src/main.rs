@@ -23,35 +23,23 @@ mod pass;
 mod place;
 mod report;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::Parser;
-
 use args::Args;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args: Args = match vestibule_cli::parse() {
         Ok(args) => args,
-        Err(error) => return usage(&error),
+        Err(code) => return code,
     };
     if args.verbose {
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_writer(std::io::stderr)
-            .without_time()
-            .init();
+        vestibule_cli::say_steps();
     }
-    match run(&args) {
-        Ok(code) => code,
-        Err(error) => {
-            let line = format!("{error:#}").replace('\n', " ");
-            let _ = writeln!(std::io::stderr(), "write-keys: {line}");
-            report::log_fault(&line);
-            ExitCode::FAILURE
-        }
-    }
+    run(&args).unwrap_or_else(|error| {
+        report::log_fault(&vestibule_cli::say("write-keys", &error));
+        ExitCode::FAILURE
+    })
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -65,17 +53,4 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let done = files.pass(&pass::Wanted { target: args.target.as_deref(), look_again: true })?;
     report::print(&done.counts)?;
     Ok(if done.counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Help and the version go to standard output, what is wrong with the command line to standard error.
-fn usage(error: &clap::Error) -> ExitCode {
-    let text = error.render();
-    if error.use_stderr() {
-        let _ = write!(std::io::stderr(), "{text}");
-        return ExitCode::from(2);
-    }
-    match write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
-    }
 }

@@ -16,7 +16,7 @@ use vestibule_sys::process::{self, Child};
 use vestibule_sys::syslog::{Severity, Syslog};
 
 use super::x11::Cookies;
-use crate::connection::Registered;
+use crate::register::Registered;
 use crate::relay;
 use crate::relay::libc_signal::{SIGKILL, SIGTERM};
 

@@ -31,7 +31,7 @@ use vestibule_sys::procfs::ProcDir;
 use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{fds, pass, pty, signals, wire};
 
-use crate::connection::{Entry, Registered};
+use crate::connection::{self, Entry};
 use crate::container::Proven;
 use crate::parser::Parser;
 use crate::refused::{OrRefuse, Refused};
@@ -165,7 +165,7 @@ fn begin(
         started,
     };
     let registered =
-        Registered::new(process, who.target, account, &entry).or_setup(paths::CONNECTIONS_DIR)?;
+        connection::enter(process, who.target, account, &entry).or_setup(paths::CONNECTIONS_DIR)?;
     let cause = if let Place::Nowhere(cause, _) = &place {
         format!(" cause={:?}", shown(cause))
     } else {
