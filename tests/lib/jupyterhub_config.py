@@ -1,5 +1,6 @@
 # The hub of suite 280, a JupyterHub from PyPI as it is but for its proxy: there is nothing behind it that a browser asks.
 # Servers are Docker's containers by DockerSpawner; users of the group "plain" have processes of the host.
+import asyncio
 import os
 
 from dockerspawner import DockerSpawner
@@ -27,6 +28,15 @@ class Spawner(DockerSpawner):
     async def start(self):
         if self.user.name.startswith("broken"):
             raise RuntimeError("there is no such image")
+        if self.user.name.startswith("quota"):
+            # At once, or after the hub has answered already.
+            await asyncio.sleep(0 if self.user.name == "quotanow" else 3)
+            error = RuntimeError("not for users")
+            error.jupyterhub_message = "no more GPU\x1b[31m hours for you this month"
+            raise error
+        if self.user.name.startswith("endless"):
+            await asyncio.sleep(1000)
+        self.environment["PROFILE"] = self.user_options.get("profile", "none")
         return await super().start()
 
     async def progress(self):

@@ -77,6 +77,8 @@ class Handler(BaseHTTPRequestHandler):
         name = rest.removeprefix("users/")
         if how == "another":
             return self.answer(200, user("bob", auth_state={"keys": KEY}))
+        if how == "html-post":
+            return self.answer(200, b"<html>Please log in</html>", media_type="text/html")
         if how == "taker":
             return self.answer(200, user(name, servers={"bob": {}} if name == "erik" else {}))
         server = {"name": "", "ready": False, "pending": "spawn" if how == "endless-spawn" else None}
@@ -87,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(307, headers=[("Location", "http://127.0.0.2:8094/good/users/alice/server")])
         if how == "busy":
             return self.answer(*((429, {}, [("Retry-After", "1")]) if asked[how] < 3 else (201, {})))
+        if how == "html-post":
+            return self.answer(200, b"<html>Please log in</html>", media_type="text/html")
         return self.answer(400 if how == "refuses" else 202, {"status": 400})
 
     def progress(self, how):
@@ -97,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
             if how == "endless-line":
                 for _ in range(64):
                     self.wfile.write(b"data: " + b"x" * 65536)
+            if how == "mute":
+                self.wfile.write(b'data: {"progress": 100, "failed": true}\n\n')
             if how == "failed":
                 self.wfile.write(b'data: {"progress": 100, "failed": true, "message": "no\\u0007 room"}\n\n')
             while how == "endless-spawn":
@@ -108,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
     def good(self, _):
         self.answer(200, page(GOOD))
 
-    busy = refuses = failed = endless_spawn = endless_line = another = good
+    busy = refuses = failed = mute = endless_spawn = endless_line = another = good
 
     def html(self, _):
         self.answer(200, b"<html>Please log in</html>", media_type="text/html")

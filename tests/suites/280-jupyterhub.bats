@@ -249,6 +249,53 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     is "$(docker inspect --format '{{.Config.Hostname}}' jupyter-alice)" "$output"
     expect_audit 'event=wake target=alice by=hub result=ready'
     api GET /users/alice | jq -e '.servers[""].ready'
+    # Without a terminal the events are lines of their own, and say nothing to a terminal.
+    matches "vestibule: starting 'alice': pulling \\\\u\{1b\}\[31mthe image \(session [a-z0-9]{10}\)" "$stderr"
+    is "$(grep -c 'pulling' <<<"$stderr")" 1
+}
+
+@test "on a terminal the events of the spawn are drawn in one line, and gone when the session begins" {
+    local plain
+    server DELETE alice
+    run_ok ssh_on_terminal 24x160 -- alice 'echo in-the-container'
+    matches "vestibule: starting 'alice' \([0-9]+ s\): pulling" "$output"
+    plain=$(sed -E 's/.*\r([^\r\n])/\1/' <<<"${output//$'\r\n'/$'\n'}" | tr -d '\r')
+    is in-the-container "$plain"
+}
+
+@test "a spawn that fails is told in the hub's words, escaped, whether at once or later" {
+    local name
+    for name in quotanow quotalater; do
+        user_add "$name" alice
+        run_ok refresh
+        KEY=alice run_rc 212 ssh_as "$name" true
+        is '' "$output"
+        matches "vestibule: '$name' could not be started, after [0-9]+ s: the hub says '.*no more GPU\\\\u\{1b\}\[31m hours for you this month'; try again later, .* \(session [a-z0-9]{10}\)" "$stderr"
+        matches_not 'not for users|refresh-keys' "$stderr"
+        expect_audit "event=wake target=$name by=hub result=failed step=start .*no more GPU"
+    done
+}
+
+@test "a spawn that never ends is given up, and said so" {
+    user_add endless alice
+    run_ok refresh
+    limit vestibulectl target set endless --wake-within 4
+    KEY=alice run_rc 212 ssh_as endless true
+    matches "could not be started, after [0-9]+ s: it was not ready in time; try again" "$stderr"
+    api DELETE /users/endless/server || true
+}
+
+@test "a server is started with the options of its target's policy" {
+    server DELETE alice
+    docker_remove jupyter-alice
+    source_is 'server.policy = { wake = "hub", wake_options = { profile = "gpu" } }'
+    sed -i 's/^server = .*/server.user = "alice"/' "$SOURCES/hub.toml"
+    run_ok refresh
+    run_ok ssh_as alice 'echo $PROFILE'
+    is gpu "$output"
+    source_is 'server.policy = { wake = "hub" }'
+    sed -i 's/^server = .*/server.user = "alice"/' "$SOURCES/hub.toml"
+    run_ok refresh
 }
 
 @test "one that is stopping is waited for, one that never ran is started too, and so is one with a name" {
@@ -269,13 +316,13 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
 
 @test "refresh-keys --wake tells what the hub tells, and names what is wrong" {
     run_ok "$REFRESH" --wake alice
-    matches 'alice: pulling \\u\{1b\}\[31mthe image' "$stderr"
-    matches 'alice: Server ready at /user/alice/' "$stderr"
+    matches 'hub: pulling \\u\{1b\}\[31mthe image' "$stderr"
+    matches 'hub: Server ready at /user/alice/' "$stderr"
     run_ok "$REFRESH" --wake alice
     user_add broken
     run_ok refresh
     run_rc 1 "$REFRESH" --wake broken
-    matches 'wake: target .broken.: (the hub could not start it|the answer is 500)' "$stderr"
+    matches "wake: target .broken.: the hub says '.*no such image" "$stderr"
     run_rc 1 "$REFRESH" --wake no-such
     matches 'there is none of that name' "$stderr"
     run_rc 1 "$REFRESH" --wake '../x'
@@ -291,7 +338,7 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     sed -i 's,secrets/hub,secrets/blind,' "$SOURCES/hub.toml"
     echo blind-token-77aa01 >/etc/vestibule/secrets/blind
     run_rc 212 ssh_as alice true
-    expect_audit "event=wake target=alice by=hub result=failed step=start .*the answer is 403"
+    expect_audit "event=wake target=alice by=hub result=failed step=start .*\[start:servers\]' \(403\)"
     sed -i 's,secrets/blind,secrets/hub,; s,:8081,:8082,' "$SOURCES/hub.toml"
     TIMEOUT=40 run_rc 212 ssh_as alice true
     expect_audit "event=wake target=alice by=hub result=failed step=start .*[Cc]onnection refused"

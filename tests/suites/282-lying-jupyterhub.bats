@@ -139,7 +139,9 @@ CASES
         matches_not 'secret' "$stderr"
     done <<'CASES'
 refuses the hub refuses to start it
-failed the hub could not start it
+failed hub says 'no\\u\{7\} room'
+mute the hub could not start it
+html-post is .text/html., and not
 endless-spawn takes too long|not ready in time
 endless-line more than 65536 bytes
 good ended before it was ready
@@ -148,7 +150,8 @@ CASES
     is '' "$(<"$ASKED-8094")"
     hub_is failed
     run_rc 1 "$REFRESH" --wake alice
-    matches 'alice: no\\u\{7\} room' "$stderr"
+    matches "^hub refuses: the hub says 'no.u.7. room'" "$stderr"
+    matches_not '^hub: .*room' "$stderr"
     hub_is busy
     run_ok "$REFRESH" --wake alice
     is 3 "$(times '^post /busy/')"

@@ -226,7 +226,7 @@ fn begin(
     let mut end = Instant::now() + ENTER_WITHIN;
     let (mut begun, mut place) = (None, None);
     let mut group = Err("the worker did not say".to_owned());
-    let mut waiting = Waiting::new(session.pty);
+    let mut waiting = Waiting::new(session.pty, &session.id);
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use vestibule::messages::{Line, WakeStep, waking};
+use vestibule::messages::{Line, WakeStep, told, waking};
 use vestibule::watch::{Ending, Watch};
 use vestibule_sys::pty;
 use vestibule_sys::signals::SignalFd;
@@ -14,10 +14,17 @@ use vestibule_sys::signals::SignalFd;
 use crate::relay::libc_signal::{SIGHUP, SIGTERM};
 use crate::relay::{is_ready, wait, watched};
 
+/// Lines that a hub may have said to one who waits.
+const MAX_SAID: u32 = 100;
+
 /// What is known of the waiting.
 pub(crate) struct Waiting {
     /// Whether there is a terminal to draw on. A command's standard error stays as it is.
     draws: bool,
+    /// The session's number, for lines that are not drawn.
+    session: String,
+    /// How many lines were said.
+    said: u32,
     /// Columns that hold what was drawn last.
     drawn: usize,
     /// The target, while it is started.
@@ -37,8 +44,8 @@ pub(crate) enum Look {
 }
 
 impl Waiting {
-    pub(crate) fn new(draws: bool) -> Self {
-        Waiting { draws, drawn: 0, target: None }
+    pub(crate) fn new(draws: bool, session: &str) -> Self {
+        Waiting { draws, session: session.to_owned(), said: 0, drawn: 0, target: None }
     }
 
     /// Waits for the worker's next word, and, while a target is started, looks after the client too.
@@ -76,16 +83,20 @@ impl Waiting {
         Ok(if word { Look::Word } else { Look::Nothing })
     }
 
-    /// Takes the worker's news of what is waited for, and draws it. How long that may still take; `None` when it makes no
+    /// Takes the worker's news of what is waited for, and draws it; without a terminal only what a hub tells is said. How long that may still take; `None` when it makes no
     /// sense.
     pub(crate) fn take_news(&mut self, fields: &[Vec<u8>]) -> Option<Duration> {
-        let [_, target, step, seconds, left] = fields else { return None };
+        let [_, target, step, seconds, left, words, fresh] = fields else { return None };
         let target = String::from_utf8_lossy(target).into_owned();
         let step = WakeStep::ALL.into_iter().find(|known| known.word().as_bytes() == step)?;
         let number = |bytes: &Vec<u8>| Some(u64::from_ne_bytes(bytes.as_slice().try_into().ok()?));
         let (seconds, left) = (number(seconds)?, number(left)?);
+        let words = String::from_utf8_lossy(words);
         if self.draws {
-            self.draw(&waking(&target, step, seconds));
+            self.draw(&waking(&target, step, seconds, &words));
+        } else if !fresh.is_empty() && self.said < MAX_SAID {
+            self.said += 1;
+            told(&target, &words, &self.session).say();
         }
         self.target = Some(target);
         Some(Duration::from_secs(left.min(24 * 3600)))

@@ -149,7 +149,10 @@ fn open(
         Some(news) => {
             let (seconds, left) = (news.seconds.to_ne_bytes(), news.left.to_ne_bytes());
             let step = news.step.word().as_bytes();
-            tell(monitor.as_fd(), &[b"waking", facts.name.as_bytes(), step, &seconds, &left], None);
+            let words = news.words.as_bytes();
+            let fresh: &[u8] = if news.fresh { b"new" } else { b"" };
+            let name = facts.name.as_bytes();
+            tell(monitor.as_fd(), &[b"waking", name, step, &seconds, &left, words, fresh], None);
         }
         None => tell(monitor.as_fd(), &[b"awake"], None),
     };

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Has the hub that this target comes from start it
     #[arg(long, value_name = "TARGET", conflicts_with_all = ["source", "target", "account", "dry_run", "accept_shrink", "full", "trigger", "follow", "json"])]
     pub(crate) wake: Option<String>,
+    /// Seconds that --wake may take, if fewer than session.wake_seconds
+    #[arg(long, value_name = "SECONDS", requires = "wake")]
+    pub(crate) within: Option<u64>,
     /// One JSON object for each source on standard output
     #[arg(long)]
     pub(crate) json: bool,

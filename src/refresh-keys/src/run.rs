@@ -55,7 +55,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let place = Place { index: file(paths::INDEX), directory, prefix: config.target_prefix.clone(), store };
     identity::become_owner_of(&place.directory)?;
     if let Some(target) = &args.wake {
-        let most = Duration::from_secs(config.session.wake_seconds);
+        let most = args.within.map_or(config.session.wake_seconds, |w| w.min(config.session.wake_seconds));
+        let most = Duration::from_secs(most);
         return wake::run(&place.store, &sources, target, most);
     }
     if args.follow {

@@ -2,7 +2,8 @@
 //! does not run and whose policy says `hub`.
 //!
 //! Which hub is asked, and by which address and token, stands in root's configuration; the store says only whose the
-//! target is. What the hub tells meanwhile goes to standard error, and so does why it could not.
+//! target is. What the hub tells meanwhile goes to standard error, for `enter` to show it to who waits
+//! ([`HubLine`]), and so does why it could not.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use vestibule::messages::HubLine;
 use vestibule::store::Store;
 use vestibule_names::login::TargetName;
 
@@ -26,7 +28,7 @@ pub(crate) fn run(store: &Path, sources: &[Source], name: &str, most: Duration) 
     let name =
         TargetName::try_from(name).with_context(|| format!("wake: target '{}'", name.escape_debug()))?;
     let what = || format!("wake: target '{name}'");
-    let (target, owner, accounts) = known(store, &name).with_context(what)?;
+    let Known { target, source: owner, accounts, options } = known(store, &name).with_context(what)?;
     let source = match sources.iter().find(|source| source.name == owner) {
         Some(source) => source,
         // One that the administrator added: there is no doubt whom to ask when one hub can start targets.
@@ -44,17 +46,30 @@ pub(crate) fn run(store: &Path, sources: &[Source], name: &str, most: Duration) 
     let hub = source::wakes(source)
         .and_then(|hub| hub.context("it starts no targets"))
         .with_context(|| format!("wake: source '{}'", source.name))?;
-    let mut say = |line: &str| {
-        let _ = writeln!(std::io::stderr(), "{target}: {line}");
+    let mut say = |words: &str| {
+        let _ = writeln!(std::io::stderr(), "{}", HubLine::Tells(words));
     };
-    hub.wake(&target, &accounts, end, &mut say)
-        .map_err(source::SourceFault::into_error)
-        .with_context(what)?;
+    if let Err(fault) = hub.wake(&target, &accounts, options.as_deref(), end, &mut say) {
+        if let Some(words) = fault.for_who_waits() {
+            let _ = writeln!(std::io::stderr(), "{}", HubLine::Refuses(&words));
+        }
+        return Err(fault.into_error()).with_context(what);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The target's own name, its source, and the accounts that this source grants it.
-fn known(store: &Path, name: &TargetName) -> anyhow::Result<(String, String, Vec<String>)> {
+/// What the store has of a target.
+struct Known {
+    /// Its own name.
+    target: String,
+    source: String,
+    /// Those that this source grants it.
+    accounts: Vec<String>,
+    /// What the hub is told when it is to start it, as JSON.
+    options: Option<String>,
+}
+
+fn known(store: &Path, name: &TargetName) -> anyhow::Result<Known> {
     let store = Store::open_read(store)?;
     let Some(target) = store.target_named(name.as_str(), None)? else { bail!("there is none of that name") };
     let mut source = None;
@@ -70,5 +85,6 @@ fn known(store: &Path, name: &TargetName) -> anyhow::Result<(String, String, Vec
         }
         ControlFlow::Continue(())
     })?;
-    Ok((target.name.as_str().to_owned(), source, accounts))
+    let options = target.policy.wake_options.as_ref().map(serde_json::to_string).transpose()?;
+    Ok(Known { target: target.name.as_str().to_owned(), source, accounts, options })
 }

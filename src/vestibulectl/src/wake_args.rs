@@ -6,7 +6,7 @@ use anyhow::{anyhow, bail};
 use clap::Args;
 use vestibule::config::Config;
 use vestibule::store::NewTarget;
-use vestibule::target::{Driver, Ready, Wake};
+use vestibule::target::{Driver, MAX_WAKE_OPTIONS, Ready, Wake};
 
 /// How a target is started, and when it is ready.
 #[derive(Debug, Args)]
@@ -17,6 +17,9 @@ pub(crate) struct WakeArgs {
     /// Seconds in which it must then be ready; 60 unless said
     #[arg(long, value_name = "SECONDS")]
     wake_within: Option<u64>,
+    /// What the hub is told when it is to start it: an object of JSON, as JupyterHub's user_options; {} for nothing
+    #[arg(long, value_name = "JSON")]
+    wake_options: Option<String>,
     /// It is ready when this port takes connections on its loopback
     #[arg(long, value_name = "PORT", group = "probe")]
     ready_tcp: Option<u16>,
@@ -38,6 +41,9 @@ impl WakeArgs {
                 bail!("--wake-within {seconds}: want 1 to 3600 seconds");
             }
             target.policy.wake_within = Some(seconds);
+        }
+        if let Some(json) = &self.wake_options {
+            target.policy.wake_options = options(json)?;
         }
         if let Some(ready) = self.ready()? {
             target.policy.ready = Some(ready);
@@ -69,6 +75,16 @@ impl WakeArgs {
         absolute("--ready-command", program)?;
         Ok(Some(Ready::Command(self.ready_command.clone())))
     }
+}
+
+/// An empty object is none.
+fn options(json: &str) -> anyhow::Result<Option<serde_json::Map<String, serde_json::Value>>> {
+    let options: serde_json::Map<_, _> =
+        serde_json::from_str(json).map_err(|why| anyhow!("--wake-options: want an object of JSON: {why}"))?;
+    if serde_json::to_vec(&options)?.len() > MAX_WAKE_OPTIONS {
+        bail!("--wake-options: more than {MAX_WAKE_OPTIONS} bytes");
+    }
+    Ok(Some(options).filter(|options| !options.is_empty()))
 }
 
 fn absolute(option: &str, path: &str) -> anyhow::Result<()> {

@@ -83,9 +83,15 @@ pub fn may_welcome(c: char) -> bool {
 /// Text of somebody else, fit for a terminal and a log: control characters escaped, at most 128 characters.
 #[must_use]
 pub fn shown(text: &str) -> String {
+    shown_within(text, 128)
+}
+
+/// The same with at most `most` characters.
+#[must_use]
+pub fn shown_within(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len().min(160));
     for (n, c) in text.chars().enumerate() {
-        if n == 128 {
+        if n == most {
             out.push_str("...");
             break;
         }

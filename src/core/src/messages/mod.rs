@@ -5,6 +5,7 @@
 //! the session's number for an operator to search the log for and which nothing outside of this module can make up.
 //! Causes (paths, errno) go to the log, not to the user.
 
+mod hub;
 mod line;
 mod notice;
 mod refusal;
@@ -12,7 +13,8 @@ mod refusal;
 mod tests;
 mod waking;
 
-pub use line::{Line, drives_terminal, may_welcome, shown};
+pub use hub::HubLine;
+pub use line::{Line, drives_terminal, may_welcome, shown, shown_within};
 pub use notice::Notice;
 pub use refusal::{Loss, Refusal, Why};
-pub use waking::{WakeStep, waking};
+pub use waking::{WakeStep, told, waking};

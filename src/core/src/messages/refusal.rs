@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 
-use super::{Line, WakeStep, shown};
+use super::{Line, WakeStep, shown, shown_within};
 use crate::exit::Exit;
 
 /// A reason for which a session can't begin, or ended before its command did.
@@ -102,6 +102,8 @@ pub enum Refusal {
         step: WakeStep,
         /// After how many seconds.
         seconds: u64,
+        /// What the hub says to that, or is known of it; of a target that no hub starts, nothing.
+        words: Option<String>,
     },
     /// The session was ended from outside.
     Revoked {
@@ -231,14 +233,18 @@ impl fmt::Display for Refusal {
             Refusal::Stopped { target } => {
                 write!(f, "the container of '{}' was stopped; start it and connect again", shown(target))
             }
-            Refusal::NotWoken { target, step, seconds } => {
+            Refusal::NotWoken { target, step, seconds, words } => {
                 let target = shown(target);
                 match step {
                     WakeStep::Start => write!(f, "'{target}' could not be started")?,
                     WakeStep::Running => write!(f, "'{target}' was started but does not run")?,
                     WakeStep::Probe => write!(f, "'{target}' was started but is not ready")?,
                 }
-                write!(f, ", after {seconds} s; try again later, or {TELL}")
+                write!(f, ", after {seconds} s")?;
+                if let Some(words) = words {
+                    write!(f, ": {}", shown_within(words, super::hub::MAX))?;
+                }
+                write!(f, "; try again later, or {TELL}")
             }
             Refusal::Revoked { target, loss } => {
                 let target = shown(target);

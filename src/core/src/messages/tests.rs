@@ -36,9 +36,15 @@ fn refusals() -> Vec<Refusal> {
         Refusal::OnlyBytes,
         Refusal::NotText,
         Refusal::Stopped { target: target() },
-        Refusal::NotWoken { target: target(), step: WakeStep::Start, seconds: 0 },
-        Refusal::NotWoken { target: target(), step: WakeStep::Running, seconds: 7 },
-        Refusal::NotWoken { target: target(), step: WakeStep::Probe, seconds: 300 },
+        Refusal::NotWoken { target: target(), step: WakeStep::Start, seconds: 0, words: None },
+        Refusal::NotWoken { target: target(), step: WakeStep::Running, seconds: 7, words: None },
+        Refusal::NotWoken { target: target(), step: WakeStep::Probe, seconds: 300, words: None },
+        Refusal::NotWoken {
+            target: target(),
+            step: WakeStep::Start,
+            seconds: 3,
+            words: Some("the hub says 'no room'".to_owned()),
+        },
         Refusal::Revoked { target: target(), loss: Loss::Taken },
         Refusal::Revoked { target: target(), loss: Loss::Ended },
         Refusal::Revoked { target: target(), loss: Loss::Ordered },
@@ -109,7 +115,7 @@ fn every_line_says_what_happened_and_what_to_do_and_has_the_session_in_it() {
         assert!(!words.ends_with('.') && !words.contains("  "), "{line}");
     }
     for step in WakeStep::ALL {
-        println!("     {}", waking("lab", step, 3).as_str());
+        println!("     {}", waking("lab", step, 3, "").as_str());
     }
 }
 
@@ -148,7 +154,7 @@ fn what_a_container_says_can_not_drive_the_terminal() {
 
 #[test]
 fn what_is_drawn_is_never_wider_than_it_may_be_and_hides_what_was_there() {
-    let line = waking("lab", WakeStep::Start, 3);
+    let line = waking("lab", WakeStep::Start, 3, "");
     let (drawn, width) = line.drawn_over(40, 10);
     assert_eq!((drawn.as_str(), width), (format!("\rvestibule:{}\r", " ".repeat(30)).as_str(), 10));
     assert_eq!(Line::erasing(3).as_str(), "\r   \r");

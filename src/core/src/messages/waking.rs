@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Line, shown};
+use super::hub::MAX;
+use super::{Line, shown, shown_within};
 
 /// A step of waking a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +32,22 @@ impl WakeStep {
     }
 }
 
-/// The line that is drawn on a terminal while a target wakes; without its end, for it is written over.
+/// The line that is drawn on a terminal while a target wakes, with what a hub tells meanwhile; without its end, for it is
+/// written over.
 #[must_use]
-pub fn waking(target: &str, step: WakeStep, seconds: u64) -> Line {
+pub fn waking(target: &str, step: WakeStep, seconds: u64, words: &str) -> Line {
     let what = match step {
         WakeStep::Start => "starting",
         WakeStep::Running => "waiting for the first process of",
         WakeStep::Probe => "waiting for the services of",
     };
-    Line::to_be_drawn(format_args!("{what} '{}' ({seconds} s)", shown(target)))
+    let words = shown_within(words, MAX);
+    let colon = if words.is_empty() { "" } else { ": " };
+    Line::to_be_drawn(format_args!("{what} '{}' ({seconds} s){colon}{words}", shown(target)))
+}
+
+/// The line that says what a hub tells meanwhile, where nothing is drawn.
+#[must_use]
+pub fn told(target: &str, words: &str, session: &str) -> Line {
+    Line::of(format_args!("starting '{}': {}", shown(target), shown_within(words, MAX)), session)
 }

@@ -42,6 +42,10 @@ pub struct Policy {
     /// Seconds that a session waits for that; the configuration may say less. [`WAKE_WITHIN`] unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_within: Option<u64>,
+    /// What the hub is told when it is to start it, where `wake` is [`Wake::Hub`]: JupyterHub's `user_options`, a profile
+    /// for one.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "wake_options")]
+    pub wake_options: Option<serde_json::Map<String, serde_json::Value>>,
     /// Which forwards are granted, where they end in the target.
     #[serde(skip_serializing_if = "Forward::is_default")]
     pub forward: Forward,
@@ -54,6 +58,20 @@ pub struct Policy {
     /// What becomes of sessions when what let them in is taken away; the configuration can say `keep` for all.
     #[serde(skip_serializing_if = "is_end")]
     pub revoked: Revoked,
+}
+
+/// Bytes that [`Policy::wake_options`] may have as JSON.
+pub const MAX_WAKE_OPTIONS: usize = 4096;
+
+fn wake_options<'de, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<serde_json::Map<String, serde_json::Value>>, D::Error> {
+    let options = Option::<serde_json::Map<_, _>>::deserialize(value)?;
+    let size = options.as_ref().map_or(Ok(0), |map| serde_json::to_vec(map).map(|json| json.len()));
+    if size.is_ok_and(|size| size > MAX_WAKE_OPTIONS) {
+        return Err(serde::de::Error::custom("wake_options: more than 4096 bytes"));
+    }
+    Ok(options)
 }
 
 /// `serde` passes a reference.
@@ -196,6 +214,7 @@ impl Default for Policy {
             wake: Wake::None,
             ready: None,
             wake_within: None,
+            wake_options: None,
             revoked: Revoked::End,
         }
     }
@@ -241,6 +260,7 @@ mod tests {
             r#"{"ready":{"tcp":70000}}"#,
             r#"{"ready":{"tcp":1,"file":"/x"}}"#,
             r#"{"wake_within":-1}"#,
+            r#"{"wake_options":"gpu"}"#,
         ] {
             assert!(policy(json).is_err(), "{json}");
         }

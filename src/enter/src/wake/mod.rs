@@ -48,11 +48,15 @@ pub(crate) struct Call<'a> {
 }
 
 /// What those who wait are told: the step, and the whole seconds since the wake began and until it is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) step: WakeStep,
     pub(crate) seconds: u64,
     pub(crate) left: u64,
+    /// What a hub told last.
+    pub(crate) words: String,
+    /// Whether that was not told before.
+    pub(crate) fresh: bool,
 }
 
 impl Call<'_> {
@@ -119,13 +123,14 @@ fn fresh(state: State, before: Option<&State>) -> Option<Outcome> {
 fn share(call: &Call<'_>, outcome: Outcome) -> Result<(), Refused> {
     match outcome {
         Outcome::Ready => Ok(()),
-        Outcome::Failed { step, seconds, cause } => Err(not_woken(call, step, seconds, &cause)),
+        Outcome::Failed { step, seconds, cause, words } => Err(not_woken(call, step, seconds, &cause, words)),
     }
 }
 
-fn not_woken(call: &Call<'_>, step: WakeStep, seconds: u64, cause: &str) -> Refused {
+fn not_woken(call: &Call<'_>, step: WakeStep, seconds: u64, cause: &str, words: Option<String>) -> Refused {
     let target = call.facts.name.clone();
-    Refused::new(Refusal::NotWoken { target, step, seconds }, format_args!("wake, {}: {cause}", step.word()))
+    let refusal = Refusal::NotWoken { target, step, seconds, words };
+    Refused::new(refusal, format_args!("wake, {}: {cause}", step.word()))
 }
 
 /// A wake for a connection that failed: the answer to the session that the connection was opened for.
@@ -134,6 +139,8 @@ pub(crate) struct Failed {
     step: WakeStep,
     seconds: u64,
     cause: String,
+    #[serde(default)]
+    words: Option<String>,
     /// When it was over, in seconds since boot.
     at: u64,
 }
@@ -145,9 +152,9 @@ impl Failed {
     /// What `refused` says, if it is that.
     pub(crate) fn of(refused: &Refused) -> Option<Failed> {
         match &refused.refusal {
-            Refusal::NotWoken { step, seconds, .. } => {
+            Refusal::NotWoken { step, seconds, words, .. } => {
                 let (step, seconds, cause) = (*step, *seconds, refused.cause.clone());
-                Some(Failed { step, seconds, cause, at: place::since_boot() })
+                Some(Failed { step, seconds, cause, words: words.clone(), at: place::since_boot() })
             }
             _ => None,
         }
@@ -155,9 +162,9 @@ impl Failed {
 
     /// The refusal for `target`, unless it is some time ago: then it is worth another try.
     pub(crate) fn again(self, target: &str) -> Option<Refused> {
-        let (target, step, seconds) = (target.to_owned(), self.step, self.seconds);
-        (self.at.saturating_add(JUST) >= place::since_boot())
-            .then(|| Refused::new(Refusal::NotWoken { target, step, seconds }, self.cause))
+        let Failed { step, seconds, words, .. } = self;
+        let refusal = Refusal::NotWoken { target: target.to_owned(), step, seconds, words };
+        (self.at.saturating_add(JUST) >= place::since_boot()).then(|| Refused::new(refusal, self.cause))
     }
 }
 
@@ -167,7 +174,7 @@ fn stopped_again(call: &Call<'_>, plan: &Plan, place: &Place, refused: Refused) 
         return refused;
     }
     let seconds = place.state().map_or(0, |state| state.seconds());
-    not_woken(call, WakeStep::Running, seconds, &format!("it stopped: {}", refused.cause))
+    not_woken(call, WakeStep::Running, seconds, &format!("it stopped: {}", refused.cause), None)
 }
 
 /// Waits for the one who holds the lock. Says whether a wake came to a good end; `false` when nobody was at it.
@@ -179,7 +186,7 @@ fn follow(
     news: &mut dyn FnMut(Option<News>),
 ) -> Result<bool, Refused> {
     let (began, within) = (Instant::now(), call.within(plan));
-    let mut told = None;
+    let (mut told, mut heard) = (None, 0);
     loop {
         // In this order: what is written when the lock is free is the last word.
         let held = place.is_held().or_setup("the lock of a wake")?;
@@ -188,22 +195,32 @@ fn follow(
             return share(call, outcome).map(|()| true);
         }
         let at_work = state.filter(|state| state.outcome.is_none());
+        // Those who come later hear what was told before them too.
         let (step, seconds) =
             at_work.as_ref().map_or((WakeStep::Start, 0), |state| (state.step, state.seconds()));
         if !held {
             return match at_work {
                 Some(state) if before != Some(&state) => {
-                    Err(not_woken(call, state.step, seconds, "the process that woke it was ended"))
+                    Err(not_woken(call, state.step, seconds, "the process that woke it was ended", None))
                 }
                 _ => Ok(false),
             };
         }
         if began.elapsed() > within + SLACK {
-            return Err(not_woken(call, step, began.elapsed().as_secs(), "no end of it"));
+            return Err(not_woken(call, step, began.elapsed().as_secs(), "no end of it", None));
         }
-        let now = News { step, seconds, left: within.as_secs().saturating_sub(seconds) };
-        if told != Some(now) {
-            news(Some(now));
+        let left = within.as_secs().saturating_sub(seconds);
+        let tell = |words: &str, fresh| News { step, seconds, left, words: words.to_owned(), fresh };
+        if let Some(state) = &at_work {
+            for words in state.news(heard) {
+                news(Some(tell(words, true)));
+            }
+            heard = state.tellings;
+        }
+        let words = at_work.as_ref().and_then(|state| state.told.last()).map_or("", String::as_str);
+        let now = tell(words, false);
+        if told.as_ref() != Some(&now) {
+            news(Some(now.clone()));
             told = Some(now);
         }
         std::thread::sleep(LOOK_EVERY);
@@ -238,9 +255,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_the_answer_for_a_moment_only() {
-        let target = "lab".to_owned();
-        let refused =
-            Refused::new(Refusal::NotWoken { target, step: WakeStep::Probe, seconds: 3 }, "wake, probe: no");
+        let (target, words) = ("lab".to_owned(), Some("the hub says 'no'".to_owned()));
+        let refused = Refused::new(
+            Refusal::NotWoken { target, step: WakeStep::Probe, seconds: 3, words },
+            "wake, probe: no",
+        );
         let failed = Failed::of(&refused).unwrap();
         let read: Failed = serde_json::from_slice(&serde_json::to_vec(&failed).unwrap()).unwrap();
         let again = read.again("lab").unwrap();

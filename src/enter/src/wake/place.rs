@@ -36,6 +36,12 @@ pub(super) struct State {
     pub(super) began: u64,
     pub(super) step: WakeStep,
     pub(super) outcome: Option<Outcome>,
+    /// What a hub told last, oldest first, fit for a terminal.
+    #[serde(default)]
+    pub(super) told: Vec<String>,
+    /// How much it told in all.
+    #[serde(default)]
+    pub(super) tellings: u64,
 }
 
 /// How a wake ended.
@@ -43,10 +49,44 @@ pub(super) struct State {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
     Ready,
-    Failed { step: WakeStep, seconds: u64, cause: String },
+    Failed {
+        step: WakeStep,
+        seconds: u64,
+        cause: String,
+        /// For who waits.
+        #[serde(default)]
+        words: Option<String>,
+    },
 }
 
+/// Lines of a hub that are kept for who waits.
+const KEPT: usize = 8;
+
 impl State {
+    /// One that begins.
+    pub(super) fn new(attempt: u64) -> Self {
+        let (began, step) = (since_boot(), WakeStep::Start);
+        State { attempt, began, step, outcome: None, told: Vec::new(), tellings: 0 }
+    }
+
+    /// The hub tells something.
+    pub(super) fn tell(&mut self, words: String) {
+        if self.told.last() == Some(&words) {
+            return;
+        }
+        self.tellings += 1;
+        if self.told.len() == KEPT {
+            self.told.remove(0);
+        }
+        self.told.push(words);
+    }
+
+    /// What it told after the first `known` things, as far as it is kept.
+    pub(super) fn news(&self, known: u64) -> &[String] {
+        let new = usize::try_from(self.tellings.saturating_sub(known)).unwrap_or(usize::MAX);
+        self.told.get(self.told.len().saturating_sub(new)..).unwrap_or_default()
+    }
+
     pub(super) fn seconds(&self) -> u64 {
         since_boot().saturating_sub(self.began)
     }
@@ -157,12 +197,26 @@ mod tests {
         let place = place(dir.path());
         assert_eq!(place.state(), None);
         let cause = "x".to_owned();
-        let outcome = Some(Outcome::Failed { step: WakeStep::Probe, seconds: 3, cause });
-        let state = State { attempt: 7, began: since_boot(), step: WakeStep::Probe, outcome };
+        let outcome = Some(Outcome::Failed { step: WakeStep::Probe, seconds: 3, cause, words: None });
+        let mut state = State { step: WakeStep::Probe, outcome, ..State::new(7) };
+        state.tell("pulling".to_owned());
         place.write(&state).unwrap();
         assert_eq!(place.state(), Some(state.clone()));
         assert!(state.seconds() < 5);
         fs::write(&place.state, "{").unwrap();
         assert_eq!(place.state(), None);
+    }
+
+    #[test]
+    fn of_what_a_hub_tells_the_last_lines_are_kept_and_each_is_news_once() {
+        let mut state = State::new(1);
+        assert!(state.news(0).is_empty());
+        for n in 0..KEPT + 3 {
+            state.tell(n.to_string());
+            state.tell(n.to_string());
+        }
+        assert_eq!(state.news(0).len(), KEPT);
+        assert_eq!(state.news(9), ["9", "10"]);
+        assert!(state.news(state.tellings).is_empty());
     }
 }

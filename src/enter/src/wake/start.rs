@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use vestibule::messages::shown;
+use vestibule::messages::{shown, shown_within};
 use vestibule::paths;
 use vestibule_sys::process::{self, Child, Ended};
 use vestibule_sys::{exec, fds, pty, signals};
@@ -18,8 +18,10 @@ use crate::parser::{Parser, Way};
 use crate::relay::libc_signal::{SIGKILL, SIGTERM};
 use crate::users::User;
 
-/// What a command said last is kept up to this many bytes.
-const MAX_LINE: usize = 512;
+/// Of a line that a command says so many bytes are kept.
+const MAX_LINE: usize = 2048;
+/// Characters of its last line that the log has.
+const MAX_SAID: usize = 400;
 /// Between SIGTERM and SIGKILL for a command whose time is over.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -43,23 +45,35 @@ pub(super) fn by_engine(going: &Going<'_>, parser: &mut Parser) -> Result<String
 }
 
 /// Runs the command that root's configuration has under `name`.
-pub(super) fn by_command(going: &Going<'_>, parser: &mut Parser, name: &str) -> Result<(), String> {
+pub(super) fn by_command(going: &mut Going<'_>, parser: &mut Parser, name: &str) -> Result<(), String> {
     let Some(command) = going.call.config.wake.get(name) else {
         return Err(format!("wake command '{}': not in the configuration", shown(name)));
     };
     let target = &going.call.facts.name;
     let words: Vec<String> = command.command.iter().map(|word| word.replace("{target}", target)).collect();
-    run(going, parser, &words, &command.user)
+    run(going, parser, &words, &command.user, &mut |_, _| {})
 }
 
 /// Has `refresh-keys` ask the hub.
-pub(super) fn by_hub(going: &Going<'_>, parser: &mut Parser) -> Result<(), String> {
-    let words = [paths::REFRESH_KEYS, "--wake", &going.call.facts.name].map(str::to_owned);
-    run(going, parser, &words, paths::USER_REFRESH)
+pub(super) fn by_hub(going: &mut Going<'_>, parser: &mut Parser) -> Result<(), String> {
+    // So that it ends of itself, and says why.
+    let within = going.left().saturating_sub(GRACE).as_secs().max(1).to_string();
+    let words =
+        [paths::REFRESH_KEYS, "--wake", &going.call.facts.name, "--within", &within].map(str::to_owned);
+    run(going, parser, &words, paths::USER_REFRESH, &mut Going::hear)
 }
 
+/// Takes each line that a program says.
+type Take<'a, 'b> = &'a mut dyn FnMut(&mut Going<'b>, &[u8]);
+
 /// Runs a program as a user of the bastion, with a clean environment and nothing open but a pipe for what it says.
-fn run(going: &Going<'_>, parser: &mut Parser, words: &[String], user: &str) -> Result<(), String> {
+fn run<'b>(
+    going: &mut Going<'b>,
+    parser: &mut Parser,
+    words: &[String],
+    user: &str,
+    take: Take<'_, 'b>,
+) -> Result<(), String> {
     let program = words.first().map(String::as_str).unwrap_or_default();
     let read = |file: &str| fs::read(file).map_err(|e| format!("'{file}': {e}"));
     let user = parser
@@ -77,8 +91,9 @@ fn run(going: &Going<'_>, parser: &mut Parser, words: &[String], user: &str) -> 
     })
     .map_err(|e| format!("fork: {e}"))?;
     drop(writer);
-    let (ended, said) = attend(going, &child, reader);
-    let said = if said.is_empty() { "nothing".to_owned() } else { format!("'{}'", shown(&said)) };
+    let (ended, said) = attend(going, &child, reader, take);
+    let said =
+        if said.is_empty() { "nothing".to_owned() } else { format!("'{}'", shown_within(&said, MAX_SAID)) };
     match ended {
         Some(Ended::Exited(0)) => Ok(()),
         Some(Ended::Exited(status)) => Err(format!("'{program}' exited with {status} and said {said}")),
@@ -120,13 +135,18 @@ fn become_command(args: &[CString], env: &[CString], user: &User, said: &OwnedFd
 
 /// Stays until the command has ended, or its time is over: then it and what is still of its session is ended. Also gives
 /// the last line that it wrote.
-fn attend(going: &Going<'_>, child: &Child, said: OwnedFd) -> (Option<Ended>, String) {
-    let mut last = Vec::new();
+fn attend<'b>(
+    going: &mut Going<'b>,
+    child: &Child,
+    said: OwnedFd,
+    take: Take<'_, 'b>,
+) -> (Option<Ended>, String) {
+    let mut lines = Lines::default();
     let _ = fds::set_nonblocking(said.as_fd(), true);
     let mut said = File::from(said);
     let ended = loop {
         match child.wait_at_most(Duration::from_millis(50).min(going.left())) {
-            Ok(None) if !going.left().is_zero() => keep_last_line(&mut said, &mut last),
+            Ok(None) if !going.left().is_zero() => lines.read(&mut said, &mut |line| take(going, line)),
             Ok(Some(ended)) => break Some(ended),
             Ok(None) | Err(_) => {
                 process::signal_session(child.pid(), SIGTERM);
@@ -137,22 +157,45 @@ fn attend(going: &Going<'_>, child: &Child, said: OwnedFd) -> (Option<Ended>, St
             }
         }
     };
-    keep_last_line(&mut said, &mut last);
-    (ended, String::from_utf8_lossy(&last).trim().to_owned())
+    lines.read(&mut said, &mut |line| take(going, line));
+    lines.end(&mut |line| take(going, line));
+    (ended, String::from_utf8_lossy(&lines.last).trim().to_owned())
 }
 
-/// Reads what is there, and keeps the last line of it that is not empty.
-fn keep_last_line(from: &mut impl Read, last: &mut Vec<u8>) {
-    let mut chunk = [0_u8; 4096];
-    // Bounded, also for a command that never stops to talk.
-    for _ in 0..256 {
-        let Ok(length @ 1..) = from.read(&mut chunk) else { return };
-        last.extend_from_slice(chunk.get(..length).unwrap_or_default());
-        let whole = last.trim_ascii_end().len();
-        let begin =
-            last.get(..whole).and_then(|l| l.iter().rposition(|b| *b == b'\n')).map_or(0, |at| at + 1);
-        last.drain(..begin);
-        last.truncate(MAX_LINE);
+/// What a program says, line by line.
+#[derive(Default)]
+struct Lines {
+    /// The line that goes on.
+    open: Vec<u8>,
+    /// The last whole one that was not empty.
+    last: Vec<u8>,
+}
+
+impl Lines {
+    /// Reads what is there.
+    fn read(&mut self, from: &mut impl Read, take: &mut dyn FnMut(&[u8])) {
+        let mut chunk = [0_u8; 4096];
+        // Bounded, also for a command that never stops to talk.
+        for _ in 0..256 {
+            let Ok(length @ 1..) = from.read(&mut chunk) else { return };
+            for part in chunk.get(..length).unwrap_or_default().split_inclusive(|b| *b == b'\n') {
+                let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+                let room = MAX_LINE.saturating_sub(self.open.len());
+                self.open.extend_from_slice(text.get(..room).unwrap_or(text));
+                if ends {
+                    self.end(take);
+                }
+            }
+        }
+    }
+
+    /// The line is over.
+    fn end(&mut self, take: &mut dyn FnMut(&[u8])) {
+        let line = std::mem::take(&mut self.open);
+        if !line.trim_ascii().is_empty() {
+            take(&line);
+            self.last = line;
+        }
     }
 }
 
@@ -160,19 +203,32 @@ fn keep_last_line(from: &mut impl Read, last: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn of_what_a_command_says_the_last_line_is_kept() {
-        for (said, wanted) in
-            [("", ""), ("one", "one"), ("one\ntwo\n", "two\n"), ("one\n\n\n", "one\n\n\n"), ("a\nb", "b")]
-        {
-            let mut last = Vec::new();
-            for byte in said.as_bytes() {
-                keep_last_line(&mut std::slice::from_ref(byte), &mut last);
-            }
-            assert_eq!(String::from_utf8_lossy(&last), wanted, "{said:?}");
+    fn heard(said: &[u8], at_once: usize) -> (Vec<String>, String) {
+        let (mut lines, mut taken) = (Lines::default(), Vec::new());
+        let mut take = |line: &[u8]| taken.push(String::from_utf8_lossy(line).into_owned());
+        for mut part in said.chunks(at_once) {
+            lines.read(&mut part, &mut take);
         }
-        let mut last = Vec::new();
-        keep_last_line(&mut &[b'x'; 100_000][..], &mut last);
-        assert_eq!(last.len(), MAX_LINE);
+        lines.end(&mut take);
+        (taken, String::from_utf8_lossy(&lines.last).into_owned())
+    }
+
+    #[test]
+    fn of_what_a_command_says_each_line_is_taken_and_the_last_kept() {
+        for (said, wanted) in [
+            ("", &[][..]),
+            ("one", &["one"]),
+            ("one\ntwo\n", &["one", "two"]),
+            ("one\n\n \n", &["one"]),
+            ("a\nb", &["a", "b"]),
+        ] {
+            for at_once in [1, 2, 4096] {
+                let (taken, last) = heard(said.as_bytes(), at_once);
+                assert_eq!(taken, wanted, "{said:?}");
+                assert_eq!(last, wanted.last().copied().unwrap_or_default(), "{said:?}");
+            }
+        }
+        let (taken, last) = heard(&[&[b'x'; 100_000][..], b"\ny"].concat(), 4096);
+        assert_eq!((taken.len(), taken[0].len(), last.as_str()), (2, MAX_LINE, "y"));
     }
 }

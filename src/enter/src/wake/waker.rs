@@ -8,14 +8,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vestibule::config::Config;
-use vestibule::messages::{Refusal, WakeStep, shown};
+use vestibule::messages::{HubLine, Refusal, WakeStep, shown, shown_within};
 use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::{TargetId, Wake};
 use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{fds, process, pty, signals};
 
-use super::place::{Lock, Outcome, Place, State, since_boot};
+use super::place::{Lock, Outcome, Place, State};
 use super::{Call, Plan, probe, start};
 use crate::args::INSTALLED;
 use crate::container::Proven;
@@ -25,6 +25,10 @@ use crate::{engine, leader};
 
 /// Between two looks at a container that is not running yet, or not ready.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Characters of what the log has as cause.
+const MAX_CAUSE: usize = 500;
+/// Characters of a hub's words.
+const MAX_WORDS: usize = 300;
 
 /// Forks the waker, which has the lock from then on.
 pub(super) fn begin(call: &Call<'_>, plan: &Plan, place: &Place, lock: Lock) -> Result<(), Refused> {
@@ -92,6 +96,8 @@ pub(super) struct Going<'a> {
     pub(super) lock: &'a Lock,
     place: &'a Place,
     state: State,
+    /// Why a hub did not start it, for who waits.
+    words: Option<String>,
     end: Instant,
 }
 
@@ -104,13 +110,25 @@ impl Going<'_> {
         self.state.step = step;
         self.place.write(&self.state).map_err(|e| format!("the state of the wake: {e}"))
     }
+
+    /// Takes a line of the program that asks the hub.
+    pub(super) fn hear(&mut self, line: &[u8]) {
+        match HubLine::read(&String::from_utf8_lossy(line)) {
+            Some(HubLine::Tells(words)) => {
+                self.state.tell(shown_within(words, MAX_WORDS));
+                let _ = self.place.write(&self.state); // it is no more than a comfort
+            }
+            Some(HubLine::Refuses(words)) => self.words = Some(shown_within(words, MAX_WORDS)),
+            None => {}
+        }
+    }
 }
 
 fn run(call: &Call<'_>, plan: &Plan, place: &Place, lock: &Lock) {
     let began = Instant::now();
     let attempt = place.state().map_or(0, |state| state.attempt) + 1;
-    let state = State { attempt, began: since_boot(), step: WakeStep::Start, outcome: None };
-    let mut going = Going { call, lock, place, state, end: began + call.within(plan) };
+    let state = State::new(attempt);
+    let mut going = Going { call, lock, place, state, words: None, end: began + call.within(plan) };
     let ended = wake(&mut going, plan);
     let (step, seconds) = (going.state.step, began.elapsed().as_secs());
     let log = Syslog::open("enter");
@@ -126,12 +144,14 @@ fn run(call: &Call<'_>, plan: &Plan, place: &Place, lock: &Lock) {
             Outcome::Ready
         }
         Err(cause) => {
-            let cause = shown(&cause);
+            let cause = shown_within(&cause, MAX_CAUSE);
             log.line(
                 Severity::Warning,
                 format_args!("{head} result=failed step={} seconds={seconds} cause={cause:?}", step.word()),
             );
-            Outcome::Failed { step, seconds, cause }
+            // What came after the hub had done its part is not its word.
+            let words = going.words.take().filter(|_| step == WakeStep::Start);
+            Outcome::Failed { step, seconds, cause, words }
         }
     });
     let _ = going.place.write(&going.state); // who waits sees the lock go without a word

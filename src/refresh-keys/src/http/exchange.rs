@@ -39,6 +39,19 @@ pub(crate) struct Question<'a> {
     pub(crate) accept: &'a str,
     /// How long the hub may think before it answers: a long poll.
     pub(crate) wait: Option<Duration>,
+    /// What is sent along, as JSON.
+    pub(crate) json: Option<&'a str>,
+}
+
+/// How a hub answered that was to do something.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Whatever it is.
+    pub(crate) status: u16,
+    /// The `message` of an answer in JSON; the hub's own words, bounded by the size of an answer only.
+    pub(crate) words: Option<String>,
+    /// When to come again, if the answer said so.
+    pub(crate) after: Option<Duration>,
 }
 
 /// What a hub said.

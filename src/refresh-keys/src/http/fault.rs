@@ -67,7 +67,7 @@ fn hint(status: u16) -> &'static str {
 
 impl HttpFault {
     /// Whether the same question may be answered a little later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             HttpFault::Connection(_) | HttpFault::TooSlow(_) | HttpFault::Cut => true,
             HttpFault::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
@@ -84,7 +84,7 @@ impl HttpFault {
     }
 
     /// Whether what was asked for can't have been begun.
-    pub(super) fn was_not_heard(&self) -> bool {
+    pub(crate) fn was_not_heard(&self) -> bool {
         matches!(self, HttpFault::Connection(_) | HttpFault::Status { status: 429 | 503, .. })
     }
 }

@@ -21,7 +21,7 @@ use reqwest::{Method, Response, StatusCode, header};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
-pub(crate) use exchange::{Page, Question, Reply, Settings};
+pub(crate) use exchange::{Page, Question, Reply, Settings, Told};
 pub(crate) use fault::HttpFault;
 use origin::Origin;
 pub(crate) use origin::percent_encoded;
@@ -32,6 +32,8 @@ pub(crate) use trust::client_config;
 const MAX_REDIRECTS: usize = 4;
 /// Bytes of a line of a stream of events.
 const MAX_EVENT: usize = 64 * 1024;
+/// Bytes of an answer that may have words for a user.
+const MAX_WORDS: usize = 64 * 1024;
 /// Bytes of a header that is kept: a cursor, an ETag, a link.
 const MAX_HEADER: usize = 1024;
 
@@ -101,6 +103,40 @@ impl Client {
                     _ => Err(status_fault(&response)),
                 }
             })
+        })
+    }
+
+    /// Has the hub do something, once, and returns what it says to that.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(crate) fn tell(&self, url: &str, json: Option<&str>) -> Result<Told, HttpFault> {
+        self.within(self.settings.whole, async {
+            let question = Question { json, ..Question::default() };
+            let mut response = match self.send(Method::POST, url, question).await {
+                // The hub may just have closed the connection that was kept from the last answer.
+                Err(HttpFault::Connection(_)) => self.send(Method::POST, url, question).await?,
+                answer => answer?,
+            };
+            let mut told = Told { status: response.status().as_u16(), ..Told::default() };
+            if let HttpFault::Status { after, .. } = status_fault(&response) {
+                told.after = after;
+            }
+            let is_json = text(&response, header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
+            let mut body = Vec::new();
+            // Words are worth no fault: an answer that is cut has none.
+            while let Ok(Some(chunk)) = silence(self.settings.read, response.chunk()).await {
+                if !is_json || body.len() + chunk.len() > MAX_WORDS {
+                    return Ok(told);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            told.words = serde_json::from_slice::<serde_json::Value>(&body)
+                .ok()
+                .and_then(|body| Some(body.get("message")?.as_str()?.trim().to_owned()))
+                .filter(|words| !words.is_empty());
+            Ok(told)
         })
     }
 
@@ -224,6 +260,9 @@ impl Client {
         }
         if let Some(etag) = question.etag {
             request = request.header(header::IF_NONE_MATCH, etag);
+        }
+        if let Some(json) = question.json {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(json.to_owned());
         }
         if let Some((word, token)) = &self.settings.token {
             let mut value = header::HeaderValue::try_from(format!("{word} {}", token.expose()))

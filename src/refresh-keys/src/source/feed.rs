@@ -121,8 +121,9 @@ impl Feed {
         let limit = LIMIT.to_string();
         let mut query: Vec<(&str, &str)> = query.to_vec();
         query.push(("limit", &limit));
-        let first =
-            self.client.get(&self.address(&query), Question { etag, accept: MEDIA_TYPE, wait: None })?;
+        let first = self
+            .client
+            .get(&self.address(&query), Question { etag, accept: MEDIA_TYPE, ..Question::default() })?;
         let mut page = match first {
             Reply::Page(page) => page,
             Reply::Unchanged => return Ok(Ok(None)),
@@ -148,7 +149,7 @@ impl Feed {
             // The hub makes the next page while this one is taken in.
             let next = std::thread::scope(|scope| {
                 let next = scope
-                    .spawn(|| self.client.get(&url, Question { etag: None, accept: MEDIA_TYPE, wait: None }));
+                    .spawn(|| self.client.get(&url, Question { accept: MEDIA_TYPE, ..Question::default() }));
                 take(rows, sink)?;
                 next.join()
                     .map_err(|_| wrong("the thread that asked for it ended early"))?
@@ -225,7 +226,10 @@ impl News for Feed {
             let begun = Instant::now();
             let url =
                 self.address(&[("cursor", &cursor), ("wait", &left.as_secs().to_string()), ("limit", "1")]);
-            match self.client.get(&url, Question { etag: None, accept: MEDIA_TYPE, wait: Some(left) })? {
+            match self.client.get(
+                &url,
+                Question { etag: None, accept: MEDIA_TYPE, wait: Some(left), ..Question::default() },
+            )? {
                 Reply::Unchanged if begun.elapsed() < Duration::from_secs(1) => {
                     // The hub knows no long poll: it is asked in peace.
                     std::thread::sleep(left.min(SHORT_POLL));
@@ -242,6 +246,7 @@ impl Wakes for Feed {
         &self,
         target: &str,
         _: &[String],
+        _: Option<&str>,
         end: Instant,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), SourceFault> {

@@ -63,6 +63,14 @@ pub(crate) enum SourceFault {
     /// The source, in one line without secrets.
     #[error("{0}")]
     Source(String),
+    /// The hub's own words, and the status that they came with.
+    #[error("the hub says '{words}'{}", of(*.status))]
+    Words {
+        /// Bounded, and fit for a terminal.
+        words: String,
+        /// 0 where they came with none.
+        status: u16,
+    },
     /// HTTP or TLS.
     #[error(transparent)]
     Http(#[from] HttpFault),
@@ -71,7 +79,34 @@ pub(crate) enum SourceFault {
     Secret(#[from] SecretError),
 }
 
+fn of(status: u16) -> String {
+    if status == 0 { String::new() } else { format!(" ({status})") }
+}
+
 impl SourceFault {
+    /// For whoever waits for a target that is not started: what the hub says, or in whose hands it is. Nothing of the
+    /// bastion's own set-up.
+    pub(crate) fn for_who_waits(&self) -> Option<String> {
+        Some(match self {
+            SourceFault::Store(_) | SourceFault::Secret(_) => return None,
+            SourceFault::Source(why) => why.clone(),
+            SourceFault::Words { .. } => self.to_string(),
+            SourceFault::Http(fault) => match fault {
+                HttpFault::Address(_) | HttpFault::Certificates { .. } => return None,
+                HttpFault::Connection(_) | HttpFault::TooSlow(_) | HttpFault::Cut => {
+                    "the hub does not answer".to_owned()
+                }
+                HttpFault::Tls(_) => "the hub does not prove that it is the hub".to_owned(),
+                HttpFault::Status { status: 401 | 403, .. } => {
+                    "the hub does not let the bastion start it".to_owned()
+                }
+                HttpFault::Status { status: 429, .. } => "the hub has too much to do".to_owned(),
+                HttpFault::Status { status: 500..=599, .. } => "the hub has a fault".to_owned(),
+                _ => "what answers is not the hub".to_owned(),
+            },
+        })
+    }
+
     pub(crate) fn into_error(self) -> anyhow::Error {
         self.into()
     }
@@ -100,7 +135,8 @@ pub(crate) fn open(source: &settings::Source) -> anyhow::Result<Box<dyn Source +
 
 /// Starts targets.
 pub(crate) trait Wakes {
-    /// Starts `target`, which `accounts` are granted, and waits until it is ready. What happens meanwhile is told to `say`.
+    /// Starts `target`, which `accounts` are granted, with `options` (JSON) where the hub has such, and waits until it is
+    /// ready. What happens meanwhile is told to `say`.
     ///
     /// # Errors
     /// It does not run.
@@ -108,6 +144,7 @@ pub(crate) trait Wakes {
         &self,
         target: &str,
         accounts: &[String],
+        options: Option<&str>,
         end: Instant,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), SourceFault>;

@@ -99,8 +99,11 @@ impl<'a> Url<'a> {
 
     fn ask(&self, account: &str, known: Option<&Known>) -> Result<File, SourceFault> {
         let url = self.address(account);
-        let question =
-            Question { etag: known.map(|known| known.etag.as_str()), accept: MEDIA_TYPE, wait: None };
+        let question = Question {
+            etag: known.map(|known| known.etag.as_str()),
+            accept: MEDIA_TYPE,
+            ..Question::default()
+        };
         let fault = |why: &dyn std::fmt::Display| SourceFault::Source(format!("account '{account}': {why}"));
         match self.client.get(&url, question) {
             Ok(Reply::Page(page)) if page.media_type == MEDIA_TYPE => Ok(File::New(page)),

@@ -1,20 +1,29 @@
 //! `--wake`: a server is started by the hub, and waited for until the hub calls it ready.
+//!
+//! What the hub tells meanwhile, and why it did not, are its own words: whoever waits reads them, so they are bounded and
+//! escaped here already.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use vestibule::messages::shown;
+use vestibule::messages::{shown, shown_within};
 use vestibule::names::login::TargetName;
 
 use super::{Jupyterhub, wrong};
-use crate::http::percent_encoded;
+use crate::http::{HttpFault, Told, percent_encoded};
 use crate::source::{SourceFault, Wakes};
 
 /// Between two looks at a server that is about to start or to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Before a hub that does not answer, or wants to be left alone without saying how long, is asked again.
+const PAUSE: Duration = Duration::from_secs(2);
 /// How often a hub may refuse to start a server that is neither starting nor stopping.
 const REFUSALS: u32 = 3;
+/// How often it may not be there.
+const ABSENCES: u32 = 2;
+/// Characters of the hub's words.
+const MAX_WORDS: usize = 250;
 
 /// What the hub tells while a server starts, by server-sent events.
 #[derive(Debug, Deserialize)]
@@ -24,6 +33,24 @@ struct Event {
     ready: bool,
     #[serde(default)]
     failed: bool,
+}
+
+/// The last event, if it was one.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Ready,
+    Failed(Option<String>),
+}
+
+/// What came of the question to start it.
+enum Asked {
+    /// It is about to run.
+    Begun,
+    Runs,
+    /// It may be running, starting or stopping, or it may not be started; the hub's words.
+    Perhaps(Option<String>),
+    /// The hub wants to be left alone for a while.
+    Later(Duration),
 }
 
 impl Jupyterhub<'_> {
@@ -49,24 +76,55 @@ impl Jupyterhub<'_> {
         Ok(None)
     }
 
-    /// Tells what the hub tells. Whether the server is ready, if that was the end of it.
+    /// Asks the hub to start the server at `path`, once.
+    fn ask_to_start(&self, path: &str, body: Option<&str>) -> Result<Asked, SourceFault> {
+        let Told { status, words, after } = self.client.tell(path, body)?;
+        let words = words.map(|words| shown_within(&words, MAX_WORDS));
+        let refused = match &words {
+            Some(words) => SourceFault::Words { words: words.clone(), status },
+            None => SourceFault::Http(HttpFault::Status { status, after }),
+        };
+        match status {
+            202 => Ok(Asked::Begun),
+            201 | 204 => Ok(Asked::Runs),
+            // No hub answers so; what runs is asked for then.
+            200 => Ok(Asked::Perhaps(None)),
+            400 | 409 => Ok(Asked::Perhaps(words)),
+            404 => Err(SourceFault::Source("the hub knows no such user".to_owned())),
+            429 | 503 => Ok(Asked::Later(after.unwrap_or(PAUSE))),
+            // A spawn that failed at once. Why, the hub tells who asks for its events.
+            500 => match self.follow(path, Instant::now() + PAUSE, &mut |_| {}) {
+                Ok(Some(Outcome::Failed(Some(words)))) => Err(SourceFault::Words { words, status: 0 }),
+                _ => Err(refused),
+            },
+            _ => Err(refused),
+        }
+    }
+
+    /// Tells what the hub tells, and how that ended, if it did.
     fn follow(
         &self,
         path: &str,
         end: Instant,
         say: &mut dyn FnMut(&str),
-    ) -> Result<Option<bool>, SourceFault> {
+    ) -> Result<Option<Outcome>, SourceFault> {
         let mut outcome = None;
         self.client.lines(&format!("{path}/progress"), "text/event-stream", end, &mut |line| {
             let data = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii);
             let Some(Ok(event)) = data.map(serde_json::from_slice::<Event>) else {
                 return ControlFlow::Continue(());
             };
-            if let Some(message) = &event.message {
-                say(&shown(message));
+            let words = event.message.map(|words| shown_within(words.trim(), MAX_WORDS));
+            let words = words.filter(|words| !words.is_empty());
+            if event.failed {
+                outcome = Some(Outcome::Failed(words));
+                return ControlFlow::Break(());
             }
-            if event.ready || event.failed {
-                outcome = Some(event.ready);
+            if let Some(words) = words {
+                say(&words);
+            }
+            if event.ready {
+                outcome = Some(Outcome::Ready);
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
@@ -80,10 +138,12 @@ impl Wakes for Jupyterhub<'_> {
         &self,
         target: &str,
         accounts: &[String],
+        options: Option<&str>,
         end: Instant,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), SourceFault> {
         let fault = |why: &str| Err(SourceFault::Source(why.to_owned()));
+        let left = || end.saturating_duration_since(Instant::now());
         let Some((user, server)) = self.server_of(target, accounts)? else {
             return fault("the hub has no such server");
         };
@@ -92,36 +152,69 @@ impl Wakes for Jupyterhub<'_> {
             "" => format!("{base}/server"),
             name => format!("{base}/servers/{}", percent_encoded(name)),
         };
-        let (mut begun, mut refusals) = (false, 0);
+        // The body as it is: hubs before 6.0 know no other way to give them, and later ones take it too.
+        let (mut begun, mut absences, mut refusals, mut refusal) = (false, 0, 0, None);
         loop {
             if !begun {
-                match self.client.post(&path)? {
-                    202 => begun = true,
-                    200..=299 => return Ok(()),
-                    404 => return fault("the hub knows no such user"),
-                    // It runs already, or is about to stop, or may not be started: the hub says so in words only.
-                    _ => {}
+                match self.ask_to_start(&path, options) {
+                    Ok(Asked::Begun) => begun = true,
+                    Ok(Asked::Runs) => return Ok(()),
+                    Ok(Asked::Perhaps(words)) => refusal = words,
+                    Ok(Asked::Later(after)) if after >= left() => {
+                        return Err(SourceFault::Source(format!(
+                            "the hub has too much to do, and wants to be asked again in {} s",
+                            after.as_secs()
+                        )));
+                    }
+                    Ok(Asked::Later(after)) => {
+                        say(&format!(
+                            "the hub has too much to do; it is asked again in {} s",
+                            after.as_secs()
+                        ));
+                        std::thread::sleep(after);
+                        continue;
+                    }
+                    Err(SourceFault::Http(fault)) if fault.was_not_heard() && absences < ABSENCES => {
+                        absences += 1;
+                        std::thread::sleep(LOOK_EVERY.min(left()));
+                        continue;
+                    }
+                    Err(fault) => return Err(fault),
                 }
             }
             if begun {
-                match self.follow(&path, end, say)? {
-                    Some(true) => return Ok(()),
-                    Some(false) => return fault("the hub could not start it"),
-                    None => {}
+                match self.follow(&path, end, say) {
+                    Ok(Some(Outcome::Ready)) => return Ok(()),
+                    Ok(Some(Outcome::Failed(Some(words)))) => {
+                        return Err(SourceFault::Words { words, status: 0 });
+                    }
+                    Ok(Some(Outcome::Failed(None))) => return fault("the hub could not start it"),
+                    Ok(None) => {}
+                    Err(_) if left().is_zero() => return fault("it was not ready in time"),
+                    // Something between here and the hub that passes no streams on: then it is looked at in turns.
+                    Err(SourceFault::Http(fault)) if fault.may_pass() => {}
+                    Err(fault) => return Err(fault),
                 }
             }
             let about = self.user(&user)?.ok_or_else(|| wrong("the user is gone"))?;
             let state = about.servers.unwrap_or_default().remove(&server);
-            match state.map(|state| (state.ready, state.pending.is_some())) {
-                Some((true, false)) => return Ok(()),
-                Some((_, true)) => {}
+            match state.map(|state| (state.ready, state.pending)) {
+                Some((true, None)) => return Ok(()),
+                Some((_, Some(pending))) => {
+                    if !begun {
+                        say(&format!("it is pending: {}", shown(&pending)));
+                    }
+                }
                 _ if begun => return fault("it ended before it was ready"),
                 _ => refusals += 1,
             }
             if refusals > REFUSALS {
-                return fault("the hub refuses to start it");
+                return match refusal {
+                    Some(words) => Err(SourceFault::Words { words, status: 400 }),
+                    None => fault("the hub refuses to start it"),
+                };
             }
-            if Instant::now() + LOOK_EVERY > end {
+            if LOOK_EVERY > left() {
                 return fault("it was not ready in time");
             }
             std::thread::sleep(LOOK_EVERY);
