@@ -297,6 +297,9 @@ impl Config {
             if let Some(homes) = may.homes {
                 ours.homes = homes;
             }
+            if let Some(workspaces) = may.workspaces {
+                ours.workspaces = workspaces;
+            }
         }
         if let Some(session) = file.session {
             if let Some(grace_seconds) = session.grace_seconds {

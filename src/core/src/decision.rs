@@ -3,7 +3,8 @@
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
 
-use crate::decide::Outcome;
+use crate::decide::{Outcome, Reason};
+use crate::messages::Refusal;
 use crate::target::{Driver, LoginUser, TargetId};
 
 /// The version of [`Decision`] that this program writes and reads.
@@ -23,6 +24,9 @@ pub struct Decision {
     /// Why not, in words for the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Where a user starts a target that does not run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub start_at: String,
     /// The target; absent when the login name means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_id: Option<TargetId>,
@@ -64,6 +68,7 @@ impl Decision {
             granted: false,
             reason: Some(reason.to_owned()),
             detail: Some(detail),
+            start_at: String::new(),
             target_id: None,
             target: None,
             account: None,
@@ -88,6 +93,16 @@ impl Decision {
                 account: denied.account.clone(),
                 ..Self::denied(denied.reason.as_str(), denied.reason.to_string())
             },
+            Outcome::Closed(closed) => Decision {
+                start_at: match &closed.reason {
+                    Reason::NotRunning { start_at } => start_at.clone(),
+                    _ => String::new(),
+                },
+                target_id: Some(closed.granted.target.id),
+                target: Some(closed.granted.target.name.to_string()),
+                account: closed.granted.lines.first().and_then(|line| line.account.clone()),
+                ..Self::denied(closed.reason.as_str(), closed.reason.to_string())
+            },
             Outcome::Granted(granted) => {
                 let Some(line) = granted.lines.first() else {
                     return Self::denied("not-listed", "no line is left".to_owned());
@@ -101,6 +116,7 @@ impl Decision {
                     granted: user.is_some(),
                     reason: None,
                     detail: None,
+                    start_at: String::new(),
                     target_id: Some(granted.target.id),
                     target: Some(granted.target.name.to_string()),
                     account: line.account.clone(),
@@ -113,6 +129,18 @@ impl Decision {
                     user,
                 }
             }
+        }
+    }
+
+    /// What a user reads of a decision that lets them in to nothing because the target is closed to everybody.
+    #[must_use]
+    pub fn closed(&self) -> Option<Refusal> {
+        let target = self.target.clone().unwrap_or_default();
+        match self.reason.as_deref()? {
+            "workspace" => Some(Refusal::WorkspaceClosed { target }),
+            "not-running" if self.start_at.is_empty() => Some(Refusal::NotRunning { target }),
+            "not-running" => Some(Refusal::NotStarted { target, start_at: self.start_at.clone() }),
+            _ => None,
         }
     }
 

@@ -26,6 +26,7 @@ pub mod target;
 pub mod tenant_file;
 pub mod visit;
 pub mod watch;
+pub mod workspace;
 pub mod xauthority;
 
 pub use vestibule_names as names;

@@ -7,6 +7,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::target::{Driver, Leader, LoginUser, Target, TcpAddress, Transport};
+use crate::workspace::{Workspace, Workspaces};
 
 /// What may be entered. Patterns have `*` for any characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct MayEnter {
     pub homes: Vec<PathBuf>,
     /// Those of `containers` and `leaders` that may be entered though they are as good as the bastion itself.
     pub privileged: Vec<String>,
+    /// The workspaces whose targets may be entered. A target without one is none of theirs.
+    pub workspaces: Workspaces,
 }
 
 impl Default for MayEnter {
@@ -42,6 +45,7 @@ impl Default for MayEnter {
             users: any(),
             homes: vec![PathBuf::from("/")],
             privileged: Vec::new(),
+            workspaces: Workspaces::None,
         }
     }
 }
@@ -134,6 +138,19 @@ impl MayEnter {
     /// [`NotAllowed`].
     pub fn user(&self, user: &str) -> Result<(), NotAllowed> {
         need(&self.users, user, "may_enter.users")
+    }
+
+    /// Whether targets of this workspace may be entered.
+    ///
+    /// # Errors
+    /// [`NotAllowed`].
+    pub fn workspace(&self, workspace: Option<&Workspace>) -> Result<(), NotAllowed> {
+        match workspace {
+            Some(workspace) if !self.workspaces.have(workspace) => {
+                Err(NotAllowed { what: format!("the workspace '{workspace}'"), list: "may_enter.workspaces" })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether key files of this home may be read.

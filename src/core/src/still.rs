@@ -124,7 +124,8 @@ impl Case {
         }
         let until = self.until(&facts, &clock);
         match self.decide(facts, files, clock, target, account)? {
-            (Outcome::Granted(_), _) => Ok(Verdict::Stays(until)),
+            // Nothing is asked of the configuration here, so nothing is closed: what has begun goes on.
+            (Outcome::Granted(_) | Outcome::Closed(_), _) => Ok(Verdict::Stays(until)),
             (_, Some(why)) => Ok(Verdict::Unknown(format!("the managed file: {why}"))),
             (Outcome::Denied(denied), None) => over(denied.reason.as_str(), denied.reason.to_string()),
             (Outcome::NotOurs, None) => Ok(Verdict::Unknown("no decision".to_owned())),

@@ -9,7 +9,9 @@ mod transport;
 use serde::{Deserialize, Serialize};
 use vestibule_names::login::TargetName;
 
-pub use policy::{Forward, MAX_WAKE_OPTIONS, Policy, Ready, Sftp, WAKE_WITHIN, Wake};
+pub use policy::{
+    Forward, MAX_START_AT, MAX_WAKE_OPTIONS, Policy, Ready, Sftp, WAKE_WITHIN, Wake, may_start_at,
+};
 pub use transport::{HostKey, HostKeys, Transport};
 
 /// The store's number for a target. It is not used again after the target is gone.

@@ -14,6 +14,8 @@ use crate::refused::{OrRefuse, Refused};
 pub(crate) fn enter(config: &Config, facts: &Facts) -> Result<(), Refused> {
     let may = &config.may_enter;
     let no = |no: NotAllowed| not_allowed(facts, &no);
+    may.workspace(facts.workspace.as_ref())
+        .map_err(|no| Refused::new(Refusal::WorkspaceClosed { target: facts.name.clone() }, no))?;
     match &facts.way {
         Way::Namespace(leader) => may.leader(leader),
         Way::Docker { engine, container }

@@ -23,6 +23,7 @@ use vestibule::target::{
     Driver, ExecWay, Forward, HostKeys, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress, Transport,
 };
 use vestibule::visit;
+use vestibule::workspace::Workspace;
 use vestibule_sys::{caps, fds, process, seccomp};
 
 use crate::elsewhere;
@@ -55,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) forwards: bool,
     /// Whether the client's X display is let in.
     pub(crate) x11: bool,
+    /// The workspace that it belongs to, if it does.
+    pub(crate) workspace: Option<Workspace>,
     /// How it is started when it does not run.
     pub(crate) wake: Option<Plan>,
     pub(crate) way: Way,
@@ -232,6 +235,7 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         "denied" => return Err(Refused::new(Refusal::Denied, cause)),
         "account" => return Err(Refused::new(Refusal::AccountNeeded, cause)),
         "store" => return Err(Refused::new(Refusal::Store, cause)),
+        "closed" => return Err(Refused::new(closed(&text(), text(), text()), cause)),
         "setup" => return Err(Refused::setup(cause)),
         _ => return Err(Refused::setup("the parsing process gave no answer on the target")),
     }
@@ -243,6 +247,9 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
     };
     let welcome = text();
     let (forwards, x11) = (text() == "forwards", text() == "x11");
+    let workspace = Some(text()).filter(|name| !name.is_empty());
+    let workspace = workspace.map(|name| Workspace::try_from(name.as_str())).transpose();
+    let workspace = workspace.map_err(Refused::setup)?;
     let wake = Plan::from_fields([text(), text(), text(), text(), text()]).map_err(Refused::setup)?;
     let way = text();
     let (one, two, three, four, five, six, seven) = (text(), text(), text(), text(), text(), text(), text());
@@ -271,7 +278,16 @@ fn decode(fields: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Facts, Refused> {
         _ => return Err(Refused::setup("the parsing process gave no driver")),
     };
     let is_account = whose == "account";
-    Ok(Facts { name, login_user, is_account, env, welcome, sftp, forwards, x11, wake, way })
+    Ok(Facts { name, login_user, is_account, env, welcome, sftp, forwards, x11, workspace, wake, way })
+}
+
+/// Why a target is closed to everybody.
+fn closed(word: &str, target: String, start_at: String) -> Refusal {
+    match word {
+        "workspace" => Refusal::WorkspaceClosed { target },
+        _ if start_at.is_empty() => Refusal::NotRunning { target },
+        _ => Refusal::NotStarted { target, start_at },
+    }
 }
 
 /// What the child does until the worker goes away.
@@ -358,10 +374,19 @@ fn visit(login: &[u8], auth_info: &[u8], client: &[u8]) -> Vec<Vec<u8>> {
                 who =
                     vec![id, key.to_string().into_bytes(), account, source.unwrap_or_default().into_bytes()];
             }
-            Ok(Decision { reason, detail, .. }) => {
+            Ok(decision) => {
+                let is_closed = decision.closed().is_some();
+                let Decision { reason, detail, target, start_at, .. } = decision;
                 let reason = reason.unwrap_or_default();
-                let status = if reason == "store" { "store" } else { "denied" };
+                let status = match reason.as_str() {
+                    _ if is_closed => "closed",
+                    "store" => "store",
+                    _ => "denied",
+                };
                 refuse(status, format!("{reason}: {}", detail.unwrap_or_default()));
+                if is_closed {
+                    answer.extend([reason, target.unwrap_or_default(), start_at].map(String::into_bytes));
+                }
             }
         },
     }
@@ -417,6 +442,8 @@ fn encode(target: Target, user: String) -> Vec<Vec<u8>> {
     let name = target.name.as_str().to_owned();
     let forwards = if target.policy.forward == Forward::None { "" } else { "forwards" };
     let x11 = if target.policy.x11 { "x11" } else { "" };
-    let head = ["ok", "", &name, &user, whose, &env, &sftp, &welcome, forwards, x11].map(str::to_owned);
+    let workspace = target.policy.workspace.as_ref().map_or("", |workspace| workspace.as_str());
+    let head =
+        ["ok", "", &name, &user, whose, &env, &sftp, &welcome, forwards, x11, workspace].map(str::to_owned);
     head.into_iter().chain(wake).chain(way).map(String::into_bytes).collect()
 }

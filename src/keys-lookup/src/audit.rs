@@ -61,6 +61,13 @@ impl<'a> Audit<'a> {
                 denied.reason.as_str(),
                 Dropped(&denied.dropped)
             ),
+            Outcome::Closed(closed) => write!(
+                line,
+                "result=closed {self} target={}{} reason={}",
+                closed.granted.target.name,
+                Field("account", closed.granted.lines.first().and_then(|l| l.account.as_deref())),
+                closed.reason.as_str(),
+            ),
             Outcome::Granted(granted) => {
                 let first = granted.lines.first();
                 write!(

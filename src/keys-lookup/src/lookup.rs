@@ -65,6 +65,7 @@ pub(crate) fn run(request: &Request) -> ExitCode {
             let lines: Vec<u8> = granted.lines.into_iter().flat_map(|line| line.text).collect();
             output::print(&lines)
         }
+        Some(Outcome::Closed(closed)) => output::print(&closed.lines()),
         Some(Outcome::NotOurs) => fallback(request),
         Some(Outcome::Denied(_)) => ExitCode::SUCCESS,
         // Without the store nobody of ours gets in. Others are none of its business, least of all an administrator

@@ -211,6 +211,7 @@ fn checked(row: TargetRow, allow: &Allow) -> Result<NewTarget, String> {
         return Err("the home is no absolute path".to_owned());
     }
     allow.check(&driver, &row.user, row.home.as_deref())?;
+    allow.workspace(policy.workspace.as_ref())?;
     Ok(NewTarget {
         name: name(&row.name)?,
         aliases: row.aliases.iter().map(|alias| name(alias)).collect::<Result<_, _>>()?,

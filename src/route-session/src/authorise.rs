@@ -31,13 +31,13 @@ pub(crate) fn ask(visitor: &Visitor) -> Result<Authorised, Refused> {
 fn authorised(decision: Decision) -> Result<Authorised, Refused> {
     if !decision.granted {
         let reason = decision.reason.as_deref().unwrap_or("no reason given");
-        let refusal = match reason {
+        let refusal = decision.closed().unwrap_or_else(|| match reason {
             "store" => Refusal::Store,
             "config" | "fingerprint" | "client" | "privileges" => Refusal::Setup,
             "not-allowed" => Refusal::NotAllowed { target: decision.target.clone().unwrap_or_default() },
             "account-needed" | "ambiguous-account" => Refusal::AccountNeeded,
             _ => Refusal::Denied,
-        };
+        });
         let detail = decision.detail.as_deref().unwrap_or_default();
         return Err(Refused::new(refusal, format_args!("{reason}: {detail}")));
     }

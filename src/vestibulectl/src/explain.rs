@@ -27,7 +27,7 @@ struct Explained {
     login: String,
     fingerprint: Option<String>,
     steps: Vec<String>,
-    /// `granted`, `denied`, `not-ours`, or `resolved` when no key was given.
+    /// `granted`, `closed`, `denied`, `not-ours`, or `resolved` when no key was given.
     outcome: &'static str,
     reason: Option<&'static str>,
     detail: Option<String>,
@@ -137,6 +137,16 @@ fn decided(ready: &Ready, what: &Explain, key: Fingerprint, explained: &mut Expl
             explained.target = Some(denied.target.name.to_string());
             explained.account = denied.account;
         }
+        Outcome::Closed(closed) => {
+            explained.outcome = "closed";
+            explained.reason = Some(closed.reason.as_str());
+            explained.detail = Some(closed.reason.to_string());
+            explained.target = Some(closed.granted.target.name.to_string());
+            explained.account = closed.granted.lines.first().and_then(|line| line.account.clone());
+            let lines = closed.lines();
+            explained.lines =
+                lines.split_inclusive(|b| *b == b'\n').map(|l| text(l.trim_ascii_end())).collect();
+        }
         Outcome::Granted(granted) => {
             explained.outcome = "granted";
             explained.target = Some(granted.target.name.to_string());
@@ -162,6 +172,15 @@ fn print(explained: &Explained, out: &mut Output) {
         "denied" => {
             let why = explained.detail.as_deref().unwrap_or_default();
             let _ = out.line(format_args!("sshd gets no line: {}", Shown(why.as_bytes())));
+        }
+        "closed" => {
+            let why = explained.detail.as_deref().unwrap_or_default();
+            let why = Shown(why.as_bytes());
+            let _ = out.line(format_args!("the session is let in to be told why it gets no further: {why}"));
+            let _ = out.line(format_args!("sshd gets:"));
+            for line in &explained.lines {
+                let _ = out.line(format_args!("{}", Shown(line.as_bytes())));
+            }
         }
         "granted" => {
             let _ = out.line(format_args!("sshd gets:"));

@@ -18,6 +18,7 @@ mod explain;
 mod forward_args;
 mod getent;
 mod grants;
+mod hub_args;
 mod init;
 mod keys;
 mod layout;

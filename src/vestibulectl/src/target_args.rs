@@ -14,6 +14,7 @@ use vestibule::target::{LoginUser, Policy, Sftp};
 use crate::accounts::target_name;
 use crate::driver_args::DriverArgs;
 use crate::forward_args::{ForwardKind, Port};
+use crate::hub_args::HubArgs;
 use crate::output::remark;
 use crate::wake_args::WakeArgs;
 
@@ -157,6 +158,8 @@ pub(crate) struct Settings {
     revoked: Option<WhenRevoked>,
     #[command(flatten)]
     wake: WakeArgs,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 impl TargetAdd {
@@ -261,6 +264,7 @@ impl Settings {
         }
         target.policy.env.extend(variables(&self.env)?);
         self.wake.apply(target, config)?;
+        self.hub.apply(target)?;
         match &target.home {
             _ if !target.policy.write_keys => Ok(()),
             _ if target.login_user == LoginUser::Account => {

@@ -16,6 +16,7 @@ use crate::accounts::target_id;
 use crate::args::TargetCommand;
 use crate::getent::refuse_host_user;
 use crate::grants::{self, find_target};
+use crate::hub_args;
 use crate::output::{Output, Shown, remark, say};
 use crate::place::Ready;
 use crate::target_args::{self, TargetAdd, TargetSet};
@@ -268,6 +269,9 @@ fn show(ready: &Ready, name: &str, json: bool) -> anyhow::Result<()> {
     }
     let _ = out.line(format_args!("sftp       {}", target.policy.sftp.as_str()));
     for line in waking(&target.policy) {
+        let _ = out.line(format_args!("{}", Shown(line.as_bytes())));
+    }
+    for line in hub_args::shown(&target.policy) {
         let _ = out.line(format_args!("{}", Shown(line.as_bytes())));
     }
     if target.policy.revoked == Revoked::Keep {

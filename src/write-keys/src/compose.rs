@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use nix::libc::SIGKILL;
-use vestibule::decide::{self, Addresses, Judge, KeyFiles, Outcome, Question, Source, World};
+use vestibule::decide::{self, Addresses, Judge, KeyFiles, Outcome, Question, Reason, Source, World};
 use vestibule::may_enter::MayEnter;
 use vestibule::messages::shown;
 use vestibule::options::{Clock, HostPort};
@@ -199,7 +199,14 @@ fn content(
             };
             let world = World { facts: store, files: &Nothing, addresses: &Nothing };
             let outcome = decide::for_target(&question, &world, &mut |_| {}, target.clone(), None)?;
-            let Outcome::Granted(granted) = outcome.held_to(may_enter) else { continue };
+            let granted = match outcome.held_to(may_enter) {
+                Outcome::Granted(granted) => *granted,
+                // It needs them when it is started.
+                Outcome::Closed(closed) if matches!(closed.reason, Reason::NotRunning { .. }) => {
+                    closed.granted
+                }
+                _ => continue,
+            };
             let of_store = granted
                 .lines
                 .iter()

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{ConfigError, ConnectCommand, Engine, Forwarding, Revoked, Site, WakeCommand};
+use crate::workspace::Workspaces;
 
 /// What one file says; everything may be missing.
 #[derive(Deserialize)]
@@ -57,6 +58,7 @@ pub(super) struct FileMayEnter {
     #[serde(default, deserialize_with = "roots")]
     pub(super) homes: Option<Vec<PathBuf>>,
     pub(super) privileged: Option<Vec<String>>,
+    pub(super) workspaces: Option<Workspaces>,
 }
 
 #[derive(Deserialize)]

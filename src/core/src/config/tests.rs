@@ -68,6 +68,7 @@ fn a_fault_is_shown_with_its_place() {
         ("[wake.x]\ncommand = [\"/bin/true\"]\nuser = \"\"\n", ":3:8", "want a user's name"),
         ("target_prefix = \"a+\"\n", ":1:17", "a prefix of target names that has '+'"),
         ("[engine.docker]\nsocket = \"/a\"\nhost = 1\n", ":3:1", "unknown field"),
+        ("[may_enter]\nworkspaces = []\n", ":2:14", "a list of workspaces that is not empty"),
         ("[engine.docker]\n", ":1:1", "missing field"),
         ("[keys\n", ":1:6", ""),
         ("keys = 1\nkeys = 2\n", ":2:1", "duplicate key"),

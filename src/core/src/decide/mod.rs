@@ -17,12 +17,14 @@
 //!
 //! sshd takes the first line whose conditions hold, so lines are looked for until one has none.
 
+mod closed;
 mod outcome;
 mod sources;
 mod steps;
 
 use vestibule_names::login::LoginName;
 
+pub use closed::Closed;
 pub use outcome::{Denied, GrantLine, Granted, LineRef, Outcome, Reason, Source};
 pub use steps::Step;
 

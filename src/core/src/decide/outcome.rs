@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::closed::Closed;
 use crate::may_enter::MayEnter;
 use crate::store::Revocation;
 use crate::target::Target;
@@ -15,6 +16,8 @@ pub enum Outcome {
     Denied(Box<Denied>),
     /// One of the lines opens the target, the first whose conditions hold.
     Granted(Box<Granted>),
+    /// The key opens the target, and nobody gets in now.
+    Closed(Box<Closed>),
 }
 
 /// A refusal.
@@ -107,15 +110,23 @@ pub enum Reason {
     NeedsAccount,
     /// Root's configuration does not let the target be entered, for this reason.
     NotAllowed(String),
+    /// Root's configuration does not let targets of its workspace be entered, in these words.
+    Workspace(String),
+    /// The target does not run, by its hub's word.
+    NotRunning {
+        /// Where a user starts it, if that is known.
+        start_at: String,
+    },
 }
 
 impl Outcome {
-    /// The same, but for a target that root's configuration does not let be entered, whoever wrote its row.
+    /// The same, but for a target that root's configuration does not let be entered, whoever wrote its row, and for one
+    /// that is closed to everybody.
     #[must_use]
     pub fn held_to(self, may: &MayEnter) -> Outcome {
         match self {
             Outcome::Granted(granted) => match may.target(&granted.target) {
-                Ok(()) => Outcome::Granted(granted),
+                Ok(()) => Closed::of(granted, may),
                 Err(no) => Outcome::Denied(Box::new(Denied {
                     account: granted.lines.into_iter().next().and_then(|line| line.account),
                     target: granted.target,
@@ -166,6 +177,8 @@ impl Reason {
             Reason::Ambiguous(_) => "ambiguous-account",
             Reason::NeedsAccount => "account-needed",
             Reason::NotAllowed(_) => "not-allowed",
+            Reason::Workspace(_) => "workspace",
+            Reason::NotRunning { .. } => "not-running",
         }
     }
 }
@@ -206,7 +219,8 @@ impl fmt::Display for Reason {
                     names.join(", ")
                 )
             }
-            Reason::NotAllowed(why) => f.write_str(why),
+            Reason::NotAllowed(why) | Reason::Workspace(why) => f.write_str(why),
+            Reason::NotRunning { .. } => f.write_str("the target does not run, by its hub's word"),
             Reason::NeedsAccount => {
                 f.write_str("the target wants an account, and the key belongs to none that has a grant")
             }

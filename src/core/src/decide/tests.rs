@@ -2,10 +2,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::may_enter::MayEnter;
 use crate::public_key::PublicKey;
 use crate::public_key::tests::key;
 use crate::store::{Account, AccountKey, GrantRow, Revocation, TargetKey};
-use crate::target::{Driver, Leader, LoginUser, Policy, TcpAddress};
+use crate::target::{Driver, Leader, LoginUser, Policy, TcpAddress, Wake};
+use crate::workspace::{Workspace, Workspaces};
 use vestibule_names::login::{Candidate, TargetName};
 
 const NOW: i64 = 1_800_000_000;
@@ -129,6 +131,11 @@ fn summary(outcome: &Outcome) -> String {
     match outcome {
         Outcome::NotOurs => "not ours".into(),
         Outcome::Denied(denied) => denied.reason.as_str().into(),
+        Outcome::Closed(closed) => {
+            let lines = String::from_utf8(closed.lines()).unwrap();
+            let options = lines.lines().map(|line| line.strip_suffix(&format!(" {}", k())).expect("the key"));
+            format!("{}: {}", closed.reason.as_str(), options.collect::<Vec<_>>().join("; "))
+        }
         Outcome::Granted(granted) => {
             let show = |line: &GrantLine| {
                 let text = std::str::from_utf8(&line.text).unwrap();
@@ -505,4 +512,47 @@ fn the_plain_line_is_the_shortest() {
         panic!("granted")
     };
     assert_eq!(granted.lines[0].text, format!("{PLAIN} {}\n", k()).into_bytes());
+}
+
+#[test]
+fn who_may_enter_a_target_that_is_closed_to_everybody_is_let_in_to_be_told() {
+    let workspaces =
+        |text: &str| -> Workspaces { serde_json::from_str(text).unwrap_or_else(|_| panic!("{text}")) };
+    let studio = |workspace: Option<&str>, running: bool, wake: Wake| {
+        Fake::new().owned("alice", "from=\"10.0.0.0/8\"", None, Some(None)).of("alice").with(|f| {
+            f.target.driver =
+                Driver::Tcp { address: TcpAddress::Fixed { host: "198.51.100.7".into(), port: 2222 } };
+            f.target.policy.workspace = workspace.map(|name| Workspace::try_from(name).unwrap());
+            f.target.policy.running = running;
+            f.target.policy.wake = wake;
+        })
+    };
+    let open = "account/alice restrict,pty,port-forwarding,permitopen=\"198.51.100.7:2222\",\
+        permitlisten=\"none.invalid:1\"";
+    let open = open.replace("        ", "");
+    let granted = format!("{open},from=\"10.0.0.0/8\"; {open}");
+    let bare = "restrict,pty,from=\"10.0.0.0/8\"; restrict,pty";
+    let table = [
+        (None, true, Wake::None, "null", granted.clone()),
+        (None, false, Wake::None, "\"all\"", format!("not-running: {bare}")),
+        (None, false, Wake::Hub, "\"all\"", granted.clone()),
+        (Some("12345"), true, Wake::None, "null", format!("workspace: {bare}")),
+        (Some("12345"), true, Wake::None, "\"none\"", format!("workspace: {bare}")),
+        (Some("12345"), true, Wake::None, "[67890]", format!("workspace: {bare}")),
+        (Some("12345"), true, Wake::None, "[67890,12345]", granted.clone()),
+        (Some("12345"), true, Wake::None, "\"all\"", granted.clone()),
+        (Some("12345"), false, Wake::None, "\"none\"", format!("workspace: {bare}")),
+        (Some("12345"), false, Wake::None, "\"all\"", format!("not-running: {bare}")),
+        (None, true, Wake::None, "[67890]", granted),
+    ];
+    for (workspace, running, wake, said, wanted) in table {
+        let fake = studio(workspace, running, wake);
+        let said_words = if said == "null" { Workspaces::default() } else { workspaces(said) };
+        let may = MayEnter { workspaces: said_words, ..MayEnter::default() };
+        let outcome = fake.outcome("alice@lab", Judge::Sshd).held_to(&may);
+        assert_eq!(summary(&outcome), wanted, "{workspace:?} {running} {said}");
+        // Who has no grant learns nothing of it.
+        let outcome = fake.outcome("bob@lab", Judge::Sshd).held_to(&may);
+        assert_eq!(summary(&outcome), "key-not-listed", "{workspace:?} {running} {said}");
+    }
 }

@@ -28,6 +28,18 @@ pub enum Refusal {
         /// The target's name.
         target: String,
     },
+    /// The target is not running, and its hub says where it is started.
+    NotStarted {
+        /// The target's name.
+        target: String,
+        /// An address, or some words.
+        start_at: String,
+    },
+    /// Root's configuration does not let targets of its workspace be entered.
+    WorkspaceClosed {
+        /// The target's name.
+        target: String,
+    },
     /// The container does not exist.
     Gone {
         /// The target's name.
@@ -132,9 +144,12 @@ impl Refusal {
     pub fn exit(&self) -> Exit {
         match self {
             Refusal::Setup => Exit::Setup,
-            Refusal::Denied | Refusal::AccountNeeded | Refusal::NotAllowed { .. } => Exit::Denied,
+            Refusal::Denied
+            | Refusal::AccountNeeded
+            | Refusal::NotAllowed { .. }
+            | Refusal::WorkspaceClosed { .. } => Exit::Denied,
             Refusal::Store => Exit::Store,
-            Refusal::NotRunning { .. } => Exit::NotRunning,
+            Refusal::NotRunning { .. } | Refusal::NotStarted { .. } => Exit::NotRunning,
             Refusal::Gone { .. } => Exit::Gone,
             Refusal::Paused { .. }
             | Refusal::NotAnswering { .. }
@@ -187,6 +202,15 @@ impl fmt::Display for Refusal {
             Refusal::NotRunning { target } => {
                 write!(f, "'{}' is not running; start it and connect again", shown(target))
             }
+            Refusal::NotStarted { target, start_at } => {
+                let (target, start_at) = (shown(target), shown(start_at));
+                write!(f, "'{target}' is not running; start it at {start_at} and connect again")
+            }
+            Refusal::WorkspaceClosed { target } => write!(
+                f,
+                "this bastion is closed to the workspace of '{}'; ask its operator to open it",
+                shown(target)
+            ),
             Refusal::Gone { target } => {
                 write!(f, "the container of '{}' does not exist (any more); {TELL}", shown(target))
             }

@@ -18,7 +18,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Denied,
         Refusal::AccountNeeded,
         Refusal::NotAllowed { target: target() },
+        Refusal::WorkspaceClosed { target: target() },
         Refusal::NotRunning { target: target() },
+        Refusal::NotStarted { target: target(), start_at: "https://hub.example.org/lab".to_owned() },
         Refusal::Gone { target: target() },
         Refusal::Paused { target: target() },
         Refusal::NotAnswering { target: target() },
@@ -52,7 +54,7 @@ fn refusals() -> Vec<Refusal> {
     let mut kinds: Vec<usize> = all.iter().map(number).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, (0..=23).collect::<Vec<_>>(), "one of each");
+    assert_eq!(kinds, (0..=25).collect::<Vec<_>>(), "one of each");
     all
 }
 
@@ -82,6 +84,8 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::Stopped { .. } => 20,
         Refusal::NotWoken { step: WakeStep::Start | WakeStep::Running | WakeStep::Probe, .. } => 21,
         Refusal::Revoked { loss: Loss::Taken | Loss::Ended | Loss::Ordered, .. } => 22,
+        Refusal::NotStarted { .. } => 24,
+        Refusal::WorkspaceClosed { .. } => 25,
         Refusal::NotAllowed { .. } => 23,
     }
 }

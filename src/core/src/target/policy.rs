@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::config::Revoked;
+use crate::messages::drives_terminal;
+use crate::workspace::Workspace;
 
 /// What a session of a target may do. Unknown fields of the store's JSON are errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,18 +60,46 @@ pub struct Policy {
     /// What becomes of sessions when what let them in is taken away; the configuration can say `keep` for all.
     #[serde(skip_serializing_if = "is_end")]
     pub revoked: Revoked,
+    /// The platform's workspace that it belongs to: `may_enter.workspaces` of the configuration says which may be entered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Workspace>,
+    /// Whether it runs, where only its hub knows. One that does not is not gone to, unless it can be started on connect.
+    #[serde(skip_serializing_if = "is_on")]
+    pub running: bool,
+    /// Where a user starts it, said when it does not run: an address, or some words.
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "start_at")]
+    pub start_at: String,
+}
+
+/// Bytes that `start_at` has at most: it stands in the middle of a line.
+pub const MAX_START_AT: usize = 120;
+
+/// Whether a text may be said as the place where a target is started.
+#[must_use]
+pub fn may_start_at(text: &str) -> bool {
+    text.len() <= MAX_START_AT && !text.contains(';') && !text.chars().any(drives_terminal)
+}
+
+fn start_at<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    let text = String::deserialize(value)?;
+    if may_start_at(&text) {
+        return Ok(text);
+    }
+    Err(de::Error::custom(format_args!(
+        "start_at: want at most {MAX_START_AT} bytes of text without control characters and ';'"
+    )))
 }
 
 /// Bytes that [`Policy::wake_options`] may have as JSON.
 pub const MAX_WAKE_OPTIONS: usize = 4096;
 
-fn wake_options<'de, D: serde::Deserializer<'de>>(
+fn wake_options<'de, D: Deserializer<'de>>(
     value: D,
 ) -> Result<Option<serde_json::Map<String, serde_json::Value>>, D::Error> {
     let options = Option::<serde_json::Map<_, _>>::deserialize(value)?;
     let size = options.as_ref().map_or(Ok(0), |map| serde_json::to_vec(map).map(|json| json.len()));
     if size.is_ok_and(|size| size > MAX_WAKE_OPTIONS) {
-        return Err(serde::de::Error::custom("wake_options: more than 4096 bytes"));
+        return Err(de::Error::custom("wake_options: more than 4096 bytes"));
     }
     Ok(options)
 }
@@ -168,6 +198,12 @@ fn is_off(on: &bool) -> bool {
     !on
 }
 
+/// `serde` passes a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_on(on: &bool) -> bool {
+    *on
+}
+
 /// Whose SFTP server answers a client that asks sshd for the subsystem `sftp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -216,6 +252,9 @@ impl Default for Policy {
             wake_within: None,
             wake_options: None,
             revoked: Revoked::End,
+            workspace: None,
+            running: true,
+            start_at: String::new(),
         }
     }
 }

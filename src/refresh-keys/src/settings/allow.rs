@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use vestibule::may_enter::{fits, may_mean};
 use vestibule::target::{Driver, Leader, TcpAddress, Transport};
+use vestibule::workspace::{Workspace, Workspaces};
 
 /// Which targets a source may name: whoever writes the store decides where sessions go, so what a hub may say stands in
 /// root's configuration. Patterns have `*` for any characters.
@@ -30,6 +31,8 @@ pub(crate) struct Allow {
     pub(crate) commands: Vec<String>,
     /// Patterns of `SITE:/PATH` of WebSockets.
     pub(crate) websockets: Vec<String>,
+    /// The workspaces of its targets. Where they are said, each target has to name one of them.
+    pub(crate) workspaces: Option<Workspaces>,
 }
 
 impl Default for Allow {
@@ -44,6 +47,7 @@ impl Default for Allow {
             sockets: Vec::new(),
             commands: Vec::new(),
             websockets: Vec::new(),
+            workspaces: None,
         }
     }
 }
@@ -79,6 +83,21 @@ impl Allow {
 }
 
 impl Allow {
+    /// Whether a source may name targets of this workspace.
+    ///
+    /// # Errors
+    /// What is not allowed, and where it is.
+    pub(crate) fn workspace(&self, workspace: Option<&Workspace>) -> Result<(), String> {
+        match (&self.workspaces, workspace) {
+            (None, _) => Ok(()),
+            (Some(workspaces), Some(workspace)) if workspaces.have(workspace) => Ok(()),
+            (Some(_), Some(workspace)) => Err(format!(
+                "the workspace '{workspace}' is not among the 'allow.workspaces' that this source may name"
+            )),
+            (Some(_), None) => Err("no workspace, and this source has 'allow.workspaces'".to_owned()),
+        }
+    }
+
     fn container(&self, engine: &str, container: &str) -> Result<(), String> {
         need(&self.engines, engine, "allow.engines")?;
         need(&self.containers, container, "allow.containers")

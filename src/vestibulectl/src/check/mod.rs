@@ -25,6 +25,7 @@ mod host;
 mod server;
 pub(crate) mod setup;
 mod trigger;
+mod workspaces;
 
 use host::Seen;
 
@@ -238,12 +239,14 @@ fn store(place: &Place, config: &Config, seen: &mut Seen, faults: &mut Vec<Fault
 }
 
 fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fault>) {
+    let mut shut = workspaces::Shut::default();
     let listed = store.targets(None, |row| {
         match row {
             Err(error) => {
                 faults.push(Fault::new(format!("{:#}", anyhow::Error::from(error)), "set the target anew"));
             }
             Ok(row) => {
+                shut.look(&row.target, config);
                 let engine = row.target.driver.engine();
                 seen.engines.extend(engine.cloned());
                 seen.login.get_or_insert_with(|| row.target.name.to_string());
@@ -259,6 +262,7 @@ fn contents(store: &Store, config: &Config, seen: &mut Seen, faults: &mut Vec<Fa
         std::ops::ControlFlow::Continue(())
     });
     faults.extend(listed.err().map(|error| Fault::new(format!("{:#}", anyhow::Error::from(error)), "")));
+    faults.extend(shut.fault());
     host_users(store, config, faults);
     match store.sources() {
         Ok(sources) => faults.extend(sources.iter().filter_map(|source| ageing(source, when::now()))),
