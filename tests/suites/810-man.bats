@@ -138,7 +138,7 @@ item_of() {
     while read -r command; do
         is_not '' "$(item_of "$command")" || { echo "no item for: $command"; return 1; }
     done <<<"$commands"
-    items=$(sed -n -E 's/^\.It Cm ([a-z]+( [a-z]+)?)( .*)?$/\1/p' "$MAN/man8/vestibulectl.8")
+    items=$(sed -n -E 's/^\.It Cm ([a-z][a-z-]*( [a-z]+)?)( .*)?$/\1/p' "$MAN/man8/vestibulectl.8")
     is "$(sort <<<"$commands")" "$(sort <<<"$items")"
 }
 

@@ -35,11 +35,15 @@ pub enum Exit {
     NotWoken = 212,
     /// The session was ended: what let it in was taken away, or the operator ended it.
     Revoked = 213,
+    /// The server of a target elsewhere is not the one that is known.
+    NotKnown = 214,
+    /// The server of a target elsewhere does not take the bastion's key.
+    KeyRefused = 215,
 }
 
 impl Exit {
     /// Every code, in order, with the words that the man page uses.
-    pub const ALL: [(Exit, &str); 14] = [
+    pub const ALL: [(Exit, &str); 16] = [
         (Exit::Setup, "the bastion's set-up is at fault"),
         (Exit::Denied, "this key may not enter this target"),
         (Exit::NotRunning, "the target is not running"),
@@ -51,9 +55,11 @@ impl Exit {
         (Exit::Store, "the store can't be read"),
         (Exit::Unreachable, "the target can't be reached over the network"),
         (Exit::Unsupported, "the target can't do what was asked for"),
-        (Exit::Stopped, "the container was stopped during the session"),
+        (Exit::Stopped, "the container was stopped, or the way to it was lost, during the session"),
         (Exit::NotWoken, "the target could not be started, or was not ready in time"),
         (Exit::Revoked, "the session was ended: access was taken away, or by the operator"),
+        (Exit::NotKnown, "the target's SSH server is not the one that is known"),
+        (Exit::KeyRefused, "the target's SSH server does not accept the bastion's key"),
     ];
 
     /// The number that the process exits with.

@@ -14,6 +14,12 @@ pub const STATE_DIR: &str = "/var/lib/vestibule";
 pub const STORE: &str = "/var/lib/vestibule/store.db";
 /// What `write-keys` remembers; root's alone.
 pub const WRITTEN_DIR: &str = "/var/lib/vestibule-written";
+/// The keys by which the bastion logs in to targets on other machines; root's, or [`USER_HOP`]'s, alone.
+pub const PROXY_KEYS: &str = "/etc/vestibule/proxy-keys";
+/// An empty directory, in the place of which a session to a target on another machine has files of its own.
+pub const HOP_DIR: &str = "/run/vestibule/hop";
+/// The client of OpenSSH.
+pub const SSH: &str = "/usr/bin/ssh";
 /// What the packages bring for reading.
 pub const SHARE_DIR: &str = concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule");
 /// The index of login names that the NSS module asks.

@@ -7,11 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where `enter` and `route-session` name a standard stream, and why that is no word of theirs to a session's user.
-const KNOWN: [(&str, &str); 10] = [
+const KNOWN: [(&str, &str); 12] = [
     ("enter/src/address.rs", "an address, to a program"),
     ("enter/src/args.rs", "to_operator, for who runs it by hand"),
     ("enter/src/attend.rs", "is looked at, not written to"),
     ("enter/src/engine/exec.rs", "the command's own bytes"),
+    ("enter/src/hop/attend.rs", "given to the second hop's client; is looked at, not written to"),
+    ("enter/src/hop/client.rs", "a pipe to the log"),
     ("enter/src/session.rs", "the target's words of welcome"),
     ("enter/src/sftp_refusal.rs", "a line of messages, in packets of SFTP"),
     ("enter/src/waiting.rs", "is looked at, not written to"),

@@ -44,21 +44,42 @@ fn find(target: TargetId) -> Result<String, Refused> {
     };
     let config = Config::load_trusted(Path::new(paths::CONFIG)).map_err(Refused::setup)?;
     may::enter(&config, &facts)?;
-    let found = engine::inspect(&config, engine, container, &facts.name, &mut parser)?;
+    let of = Of { engine, container, port: *port, published: *published };
+    of_container(&config, &of, &facts.name, &mut parser).map(|(address, port)| format!("{address} {port}\n"))
+}
+
+/// A container's port.
+pub(crate) struct Of<'a> {
+    pub(crate) engine: &'a str,
+    pub(crate) container: &'a str,
+    pub(crate) port: u16,
+    pub(crate) published: bool,
+}
+
+/// Where it is now.
+pub(crate) fn of_container(
+    config: &Config,
+    of: &Of<'_>,
+    target: &str,
+    parser: &mut Parser,
+) -> Result<(String, u16), Refused> {
+    let Of { engine, container, port, published } = *of;
+    let found = engine::inspect(config, engine, container, target, parser)?;
     let not_running = |cause: &str| {
-        Refused::new(Refusal::NotRunning { target: facts.name.clone() }, format_args!("{container}: {cause}"))
+        let target = target.to_owned();
+        Refused::new(Refusal::NotRunning { target }, format_args!("{container}: {cause}"))
     };
     if found.pid <= 1 {
         return Err(not_running("the engine says it is not running"));
     }
-    if *published {
+    if published {
         let (_, address, host_port) = found
             .published
             .iter()
-            .find(|(inside, _, _)| inside == port)
+            .find(|(inside, _, _)| *inside == port)
             .ok_or_else(|| not_running(&format!("port {port} is not published")))?;
-        return Ok(format!("{address} {host_port}\n"));
+        return Ok((address.to_string(), *host_port));
     }
     let address = found.address.ok_or_else(|| not_running("it has no address"))?;
-    Ok(format!("{address} {port}\n"))
+    Ok((address.to_string(), port))
 }

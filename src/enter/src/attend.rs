@@ -73,7 +73,7 @@ pub(crate) fn ended(
 
 /// With no terminal the session's process has the client's descriptors; what is left is to wait. Standard error is kept,
 /// to see the client go.
-fn without_terminal(
+pub(crate) fn without_terminal(
     child: &Child,
     signals: &SignalFd,
     mut watch: Option<&mut Watch>,

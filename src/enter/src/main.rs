@@ -26,6 +26,7 @@ mod elsewhere;
 mod engine;
 mod environment;
 mod gifts;
+mod hop;
 mod leader;
 mod may;
 mod monitor;

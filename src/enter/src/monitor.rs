@@ -26,7 +26,7 @@ use crate::register::{self, Entry, Registered};
 use crate::relay::Over;
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
 use crate::waiting::{Look, Waiting};
-use crate::{by_engine, revoked, sftp, sftp_refusal, wire, worker};
+use crate::{by_engine, hop, revoked, sftp, sftp_refusal, wire, worker};
 
 /// From the fork to the first word of the session's process, less the time in which the target is started. An engine or a
 /// container that takes longer is hung.
@@ -38,6 +38,8 @@ enum Begun {
     Inside { child: Child, leader: Option<OwnedFd>, target: String, user: String },
     /// The worker relays for an engine.
     ByEngine { target: String, user: String, group: Group },
+    /// The worker waits for the second hop's client.
+    Hop { target: String, user: String },
     /// It won't be.
     Refused { code: u8, line: Line, cause: String },
     /// The client went while its target was being started.
@@ -53,6 +55,14 @@ struct NestEnds {
     listener: Option<OwnedFd>,
     /// When this is closed the directory goes.
     lifeline: Option<OwnedFd>,
+}
+
+impl NestEnds {
+    /// What carries the agent's connections, where there is an agent.
+    fn relay(&mut self, session: &Session) -> Option<Relay> {
+        let agent = self.listener.take().zip(session.client.agent.clone());
+        agent.map(|(listener, socket)| Relay::new(listener, socket))
+    }
 }
 
 /// Runs a session to its end. The exit code is the session's, or one of [`Exit`].
@@ -149,7 +159,9 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
             );
             return Ok(Ended::Signalled(SIGHUP));
         }
-        Begun::Inside { target, user, .. } | Begun::ByEngine { target, user, .. } => (target, user),
+        Begun::Inside { target, user, .. }
+        | Begun::ByEngine { target, user, .. }
+        | Begun::Hop { target, user } => (target, user),
     };
     let pid = if let Begun::Inside { child, .. } = &begun { child.pid() } else { worker.pid() };
     let _registered = register(session, target, user, pid, log);
@@ -157,8 +169,7 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     let ended = match &begun {
         Begun::Inside { child, leader, target, .. } => {
             let _ = worker.wait();
-            let agent = nest.listener.take().zip(session.client.agent.clone());
-            let agent = agent.map(|(listener, socket)| Relay::new(listener, socket));
+            let agent = nest.relay(session);
             let over = attend::stay(child, terminal.as_ref(), watch.as_mut(), agent, &signals);
             give_back(terminal.as_ref());
             drop(terminal); // hangs up the container's side
@@ -173,8 +184,14 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
                     .and_then(|over| attend::ended(child, over, leader.as_ref(), target)),
             }
         }
-        Begun::ByEngine { group, .. } => {
-            let over = by_engine::attend(worker, socket, group, watch.as_mut(), &signals).or_setup("poll")?;
+        Begun::ByEngine { .. } | Begun::Hop { .. } => {
+            let over = match &begun {
+                Begun::ByEngine { group, .. } => {
+                    by_engine::attend(worker, socket, group, watch.as_mut(), &signals)
+                }
+                _ => hop::watch(worker, socket, watch.as_mut(), nest.relay(session), &signals),
+            };
+            let over = over.or_setup("poll")?;
             if let Some(why) = over.abandoned {
                 log.line(
                     Severity::Warning,
@@ -294,6 +311,7 @@ fn begin(
                 group = path.map(|path| PathBuf::from(OsStr::from_bytes(path))).ok_or_else(|| text(2));
             }
             "engine" => return Ok(Begun::ByEngine { target: text(1), user: text(2), group }),
+            "hop" => return Ok(Begun::Hop { target: text(1), user: text(2) }),
             "refused" => {
                 let (code, line, cause) = refused_of(&fields);
                 begun = Some(Begun::Refused { code, line, cause });

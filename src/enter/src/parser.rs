@@ -95,7 +95,6 @@ pub(crate) enum Way {
     /// Bytes, to what a transport leads to.
     Stream(Transport),
     /// An SSH server behind a transport.
-    #[expect(dead_code, reason = "the second hop, which reads them, is being written")]
     Ssh {
         over: Transport,
         key: String,

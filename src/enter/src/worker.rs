@@ -21,6 +21,7 @@ use crate::engine::ending::Hold;
 use crate::engine::{self, exec};
 use crate::environment::Made;
 use crate::gifts::Gifts;
+use crate::hop::{self, Hop};
 use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::SIGHUP;
@@ -47,7 +48,7 @@ pub(crate) fn tell_refused(monitor: BorrowedFd<'_>, session: &str, refused: &Ref
     tell(monitor, &[b"refused", &code, line.as_str().as_bytes(), refused.cause.as_bytes()], None);
 }
 
-fn tell(monitor: BorrowedFd<'_>, fields: &[&[u8]], fd: Option<BorrowedFd<'_>>) {
+pub(crate) fn tell(monitor: BorrowedFd<'_>, fields: &[&[u8]], fd: Option<BorrowedFd<'_>>) {
     let mut message = Vec::new();
     let _ = wire::send(&mut message, fields);
     let _ = pass::send(monitor, &message, fd); // a monitor that is gone has ended the session
@@ -78,9 +79,9 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
         uid,
         gid,
     };
-    // An engine's exec can run only what is in the image.
+    // An engine's exec can run only what is in the image, and another machine's server has its own.
     let whose = match (&facts.way, facts.sftp) {
-        (Way::DockerExec { .. }, Sftp::Own) => Sftp::Image,
+        (Way::DockerExec { .. } | Way::Ssh { .. }, Sftp::Own) => Sftp::Image,
         (_, whose) => whose,
     };
     let sftp = sftp::prepare(session.client.command.as_deref(), &config, whose)?;
@@ -113,6 +114,10 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
                     128 + SIGHUP
                 }
             });
+        }
+        (None, Way::Ssh { .. }) => {
+            let hop = Hop { session, monitor, facts: &facts, config: &config, sftp: sftp.is_some() };
+            return hop::run(&hop, parser);
         }
         (None, _) => return Err(Refused::setup("a tcp target has no namespaces to enter")),
     };
@@ -195,10 +200,8 @@ fn find(
             let found = running(engine, container)?;
             may::privileged(config, facts, found.power.as_deref()).map(|()| None)
         }
-        Way::TcpContainer { .. } | Way::TcpFixed => Ok(None),
-        Way::Stream(_) | Way::Ssh { .. } => {
-            Err(Refused::setup("targets on other machines can't be reached by this version"))
-        }
+        Way::TcpContainer { .. } | Way::TcpFixed | Way::Ssh { .. } => Ok(None),
+        Way::Stream(_) => Err(Refused::setup("targets on other machines can't be reached by this version")),
     }
 }
 

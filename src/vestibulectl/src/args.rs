@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::check::DoctorArgs;
 use crate::complete::{accounts, files, targets};
+use crate::proxy_key::ProxyKeyCommand;
 use crate::target_args::{TargetAdd, TargetSet};
 
 /// Fills and shows vestibule's store, and explains what a login gets.
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     /// Which account may enter which target
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// Keys by which the bastion logs in to targets on other machines
+    #[command(subcommand)]
+    ProxyKey(ProxyKeyCommand),
     /// List the sessions that live, or end some
     #[command(args_conflicts_with_subcommands = true)]
     Sessions {

@@ -108,9 +108,11 @@ fn users(done: &mut Vec<String>) -> anyhow::Result<()> {
         Ok(())
     };
     add(paths::USER_SESSION, &session, done)?;
-    for (user, comment) in
-        [(paths::USER_KEYS, "vestibule keys-lookup"), (paths::USER_REFRESH, "vestibule owner of the store")]
-    {
+    for (user, comment) in [
+        (paths::USER_KEYS, "vestibule keys-lookup"),
+        (paths::USER_REFRESH, "vestibule owner of the store"),
+        (paths::USER_HOP, "vestibule second hop"),
+    ] {
         add(user, &[&other[..], &[comment]].concat(), done)?;
     }
     // The store's owner is not: the group may execute `enter`.

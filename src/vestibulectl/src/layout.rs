@@ -53,6 +53,7 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
     vec![
         Place::new("/etc/vestibule", 0o755, root),
         Place::new(paths::CONFIG_DIR, 0o755, root),
+        Place::new(paths::PROXY_KEYS, 0o755, root),
         Place::new(paths::MANAGED_KEYS, 0o755, store),
         // Set-group-ID: its files are for the group to read, and their owner is not in the group.
         Place::new(paths::STATE_DIR, 0o2755, store),
@@ -65,6 +66,7 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::AGENTS_DIR, 0o700, (who.session.uid, who.session.gid)),
         Place::new(paths::CONNECTIONS_DIR, 0o700, root),
         Place::new(paths::WAKE_DIR, 0o700, root),
+        Place::new(paths::HOP_DIR, 0o755, root),
         Place::new(paths::X11_DIR, 0o711, root),
     ]
 }

@@ -25,6 +25,7 @@ mod layout;
 mod output;
 mod paste;
 mod place;
+mod proxy_key;
 mod sessions;
 mod sources;
 mod target_args;
@@ -74,6 +75,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Key(command) => keys::run(&place.ready()?, command),
         Command::Target(command) => targets::run(&place.ready()?, command),
         Command::Grant(command) => grants::run(&place.ready()?, command),
+        Command::ProxyKey(command) => proxy_key::run(place, command),
         Command::Sessions { json, command: None } => sessions::run(json),
         Command::Sessions { command: Some(SessionsCommand::End(which)), .. } => {
             end_sessions::run(&place, &which)

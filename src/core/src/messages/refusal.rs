@@ -106,6 +106,28 @@ pub enum Refusal {
         /// The target's name.
         target: String,
     },
+    /// The connection to a target elsewhere broke during the session.
+    Lost {
+        /// The target's name.
+        target: String,
+    },
+    /// What answers for a target elsewhere has another host key than the one that is known.
+    NotKnown {
+        /// The target's name.
+        target: String,
+    },
+    /// No host key of a target elsewhere is known yet.
+    NothingKnown {
+        /// The target's name.
+        target: String,
+    },
+    /// The SSH server of a target elsewhere does not let the bastion in.
+    KeyRefused {
+        /// The target's name.
+        target: String,
+        /// The user there.
+        user: String,
+    },
     /// The target was not running and could not be woken.
     NotWoken {
         /// The target's name.
@@ -164,7 +186,9 @@ impl Refusal {
             | Refusal::SftpRefused
             | Refusal::OnlyBytes
             | Refusal::NotText => Exit::Unsupported,
-            Refusal::Stopped { .. } => Exit::Stopped,
+            Refusal::Stopped { .. } | Refusal::Lost { .. } => Exit::Stopped,
+            Refusal::NotKnown { .. } | Refusal::NothingKnown { .. } => Exit::NotKnown,
+            Refusal::KeyRefused { .. } => Exit::KeyRefused,
             Refusal::NotWoken { .. } => Exit::NotWoken,
             Refusal::Revoked { .. } => Exit::Revoked,
         }
@@ -257,6 +281,23 @@ impl fmt::Display for Refusal {
             Refusal::Stopped { target } => {
                 write!(f, "the container of '{}' was stopped; start it and connect again", shown(target))
             }
+            Refusal::Lost { target } => {
+                write!(f, "the connection to '{}' was lost; connect again, or {TELL}", shown(target))
+            }
+            Refusal::NotKnown { target } => write!(
+                f,
+                "what answers for '{}' has another host key than the one that is known here, and may be somebody else; {TELL}",
+                shown(target)
+            ),
+            Refusal::NothingKnown { target } => {
+                write!(f, "no host key of '{}' is known here yet; {TELL}", shown(target))
+            }
+            Refusal::KeyRefused { target, user } => write!(
+                f,
+                "'{}' does not accept the bastion's key for its user '{}'; {TELL}",
+                shown(target),
+                shown(user)
+            ),
             Refusal::NotWoken { target, step, seconds, words } => {
                 let target = shown(target);
                 match step {
@@ -306,6 +347,10 @@ pub enum Why {
     NoAddress,
     /// Nobody at the address says a word.
     Silence,
+    /// What answers hung up, or is no SSH server.
+    NoSsh,
+    /// What leads there did not do it.
+    Way,
 }
 
 impl From<&io::Error> for Why {
@@ -324,6 +369,8 @@ impl fmt::Display for Why {
             Why::AddressUnknown => "its address is not known",
             Why::NoAddress => "it has no address",
             Why::Silence => "it does not answer",
+            Why::NoSsh => "what answers hung up, or is no SSH server",
+            Why::Way => "the way there is closed",
         })
     }
 }

@@ -38,6 +38,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::OnlyBytes,
         Refusal::NotText,
         Refusal::Stopped { target: target() },
+        Refusal::Lost { target: target() },
         Refusal::NotWoken { target: target(), step: WakeStep::Start, seconds: 0, words: None },
         Refusal::NotWoken { target: target(), step: WakeStep::Running, seconds: 7, words: None },
         Refusal::NotWoken { target: target(), step: WakeStep::Probe, seconds: 300, words: None },
@@ -50,11 +51,14 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Revoked { target: target(), loss: Loss::Taken },
         Refusal::Revoked { target: target(), loss: Loss::Ended },
         Refusal::Revoked { target: target(), loss: Loss::Ordered },
+        Refusal::NotKnown { target: target() },
+        Refusal::NothingKnown { target: target() },
+        Refusal::KeyRefused { target: target(), user: "alice".to_owned() },
     ];
     let mut kinds: Vec<usize> = all.iter().map(number).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, (0..=25).collect::<Vec<_>>(), "one of each");
+    assert_eq!(kinds, (0..=29).collect::<Vec<_>>(), "one of each");
     all
 }
 
@@ -87,6 +91,10 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::NotStarted { .. } => 24,
         Refusal::WorkspaceClosed { .. } => 25,
         Refusal::NotAllowed { .. } => 23,
+        Refusal::Lost { .. } => 26,
+        Refusal::NotKnown { .. } => 27,
+        Refusal::NothingKnown { .. } => 28,
+        Refusal::KeyRefused { .. } => 29,
     }
 }
 

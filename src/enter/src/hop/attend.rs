@@ -1,0 +1,251 @@
+//! The worker's part of a second hop, as its user: it asks the client for the session and waits for its end.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::unistd::read;
+use vestibule::messages::Refusal;
+use vestibule::paths;
+use vestibule::target::Transport;
+use vestibule_sys::process::Ended;
+use vestibule_sys::signals::SignalFd;
+use vestibule_sys::{fds, pty};
+
+use super::client::Client;
+use super::mux::{Control, Request, Word};
+use super::place::CONTROL;
+use super::said::Said;
+use super::{Hop, end};
+use crate::parser::Way;
+use crate::refused::{OrRefuse, Refused};
+use crate::relay::libc_signal::{SIGHUP, SIGTERM};
+use crate::relay::{is_in, wait};
+use crate::worker;
+
+/// From the start of the client to the session. The client itself gives a server 10 seconds to connect and exchange keys.
+const BEGIN_WITHIN: Duration = Duration::from_secs(17);
+/// The client's log wakes this process; this is for a line that will have other words one day.
+const TICK: Duration = Duration::from_millis(50);
+/// What the client may take to take its leave of the server.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// How far it is.
+struct Stay<'a> {
+    hop: &'a Hop<'a>,
+    client: &'a Client,
+    control: Option<Control>,
+    opened: bool,
+    status: Option<u32>,
+    modes: Option<pty::Modes>,
+    /// The client's log, and what came on its standard error; each while it is open.
+    said: (Said, bool),
+    errors: (Said, bool),
+}
+
+/// What ended it.
+enum Over {
+    /// The session, or the client.
+    Session,
+    /// Our client went.
+    HungUp,
+}
+
+/// Stays to the end of the session; the exit status.
+pub(super) fn stay(hop: &Hop<'_>, client: &Client) -> Result<i32, Refused> {
+    let signals = SignalFd::new(&[SIGHUP, SIGTERM]).or_setup("signalfd")?;
+    let mut stay = Stay {
+        hop,
+        client,
+        control: None,
+        opened: false,
+        status: None,
+        modes: None,
+        said: (Said::default(), true),
+        errors: (Said::default(), true),
+    };
+    let over = stay.go(&signals);
+    if let Some(modes) = &stay.modes {
+        let _ = pty::restore(io::stderr().as_fd(), modes);
+    }
+    match over? {
+        Over::HungUp => {
+            end(&client.process, SIGTERM, LEAVE);
+            Ok(128 + SIGHUP)
+        }
+        Over::Session => stay.result(),
+    }
+}
+
+impl Stay<'_> {
+    fn go(&mut self, signals: &SignalFd) -> Result<Over, Refused> {
+        let deadline = Instant::now() + BEGIN_WITHIN;
+        loop {
+            let stderr = io::stderr();
+            let asked =
+                |fd, on: bool| PollFd::new(fd, if on { PollFlags::POLLIN } else { PollFlags::empty() });
+            let none = self.client.process.as_fd();
+            let open = |fd, on: bool| if on { asked(fd, true) } else { asked(none, false) };
+            let control = self.control.as_ref().map_or(asked(none, false), |c| asked(c.as_fd(), true));
+            let mut polled = [
+                asked(self.client.process.as_fd(), true),
+                asked(signals.as_fd(), true),
+                asked(stderr.as_fd(), false),
+                open(self.client.log.as_fd(), self.said.1),
+                open(self.client.errors.as_fd(), self.errors.1),
+                control,
+            ];
+            let limit = if self.opened {
+                PollTimeout::NONE
+            } else {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(self.too_slow());
+                }
+                PollTimeout::try_from(left.min(TICK)).unwrap_or(PollTimeout::ZERO)
+            };
+            wait(&mut polled, limit).or_setup("poll")?;
+            let answers = polled.map(|p| p.revents().unwrap_or(PollFlags::empty()));
+            let ready = |n: usize| is_in(&answers, n, PollFlags::POLLIN);
+            if ready(1) || is_in(&answers, 2, PollFlags::empty()) {
+                return Ok(Over::HungUp);
+            }
+            if ready(3) {
+                take(&self.client.log, &mut self.said);
+            }
+            if ready(4) {
+                take(&self.client.errors, &mut self.errors);
+            }
+            if ready(5) {
+                self.listen()?;
+            } else if self.control.is_none() {
+                let path = Path::new(paths::HOP_DIR).join(CONTROL);
+                self.control = Control::connect(&path).or_setup("ssh's control socket")?;
+            }
+            let over = self.control.as_ref().is_some_and(|control| control.ended);
+            // What is on the socket is read before the client's end counts.
+            if over || (ready(0) && !ready(5)) {
+                return Ok(Over::Session);
+            }
+        }
+    }
+
+    fn listen(&mut self) -> Result<(), Refused> {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        for word in control.receive().or_setup("ssh's control socket")? {
+            match word {
+                Word::Hello if !self.opened => {
+                    let Some(control) = &mut self.control else { return Ok(()) };
+                    let std =
+                        [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()].map(duplicated);
+                    let [Ok(zero), Ok(one), Ok(two)] = &std else { return Err(Refused::setup("dup")) };
+                    control
+                        .ask(&request(self.hop), [zero.as_fd(), one.as_fd(), two.as_fd()])
+                        .or_setup("ssh")?;
+                }
+                Word::Opened if !self.opened => {
+                    self.opened = true;
+                    self.begun()?;
+                }
+                Word::Exit(status) => self.status = Some(status),
+                Word::NoTerminal => {
+                    return Err(Refused::new(Refusal::TerminalRefused, "the server gives out no terminal"));
+                }
+                Word::Refused(why) => {
+                    let target = self.hop.facts.name.clone();
+                    return Err(Refused::new(
+                        Refusal::NotAnswering { target },
+                        format_args!("the server opens no session: {why}"),
+                    ));
+                }
+                Word::Hello | Word::Opened => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The session runs.
+    fn begun(&mut self) -> Result<(), Refused> {
+        if self.hop.session.pty {
+            self.modes = pty::make_raw(io::stderr().as_fd()).ok();
+        } else {
+            // The session's ends are seen by sshd only if nobody else holds them.
+            let null = fds::null().or_setup("'/dev/null'")?;
+            for number in 0..2 {
+                fds::become_std(null.as_fd(), number).or_setup("dup2")?;
+            }
+        }
+        let facts = self.hop.facts;
+        worker::tell(self.hop.monitor.as_fd(), &[b"hop", facts.name.as_bytes(), &facts.login_user], None);
+        Ok(())
+    }
+
+    fn too_slow(&self) -> Refused {
+        end(&self.client.process, SIGTERM, LEAVE);
+        let target = self.hop.facts.name.clone();
+        Refused::new(Refusal::NotAnswering { target }, "no session after 17 s")
+    }
+
+    /// What came of it, when the session or the client has ended.
+    fn result(mut self) -> Result<i32, Refused> {
+        let facts = self.hop.facts;
+        let process = &self.client.process;
+        if let Some(status) = self.status {
+            end(process, SIGTERM, LEAVE);
+            return Ok(i32::try_from(status & 0xff).unwrap_or(255));
+        }
+        // A client whose connection broke ends by itself, a moment after its sessions.
+        let ended = process.wait_at_most(LEAVE).or_setup("waitid")?;
+        if ended.is_none() {
+            end(process, SIGTERM, LEAVE);
+        }
+        take(&self.client.log, &mut self.said);
+        take(&self.client.errors, &mut self.errors);
+        if !self.opened {
+            if ended == Some(Ended::Exited(Client::NOT_EXECUTED)) {
+                return Err(Refused::setup(self.errors.0.cause()));
+            }
+            let user = String::from_utf8_lossy(&facts.login_user);
+            let led = matches!(&facts.way, Way::Ssh { over, .. } if !matches!(over, Transport::Tcp(_)));
+            return Err(self.said.0.no_connection(&facts.name, &user, led.then_some(&self.errors.0)));
+        }
+        // As ssh(1) has it for a command that a signal ended: which one it was, the client tells nobody.
+        self.said.0.no_status(&facts.name, &self.errors.0).map_or(Ok(255), Err)
+    }
+}
+
+fn duplicated(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fds::duplicate(fd)
+}
+
+fn request<'a>(hop: &'a Hop<'_>) -> Request<'a> {
+    let client = &hop.session.client;
+    let term = client.variables.get(&b"TERM"[..]).map_or(&b"dumb"[..], Vec::as_slice);
+    let crosses = |name: &[u8]| name == b"LANG" || name.starts_with(b"LC_");
+    let env = client.variables.iter().filter(|(name, _)| crosses(name));
+    let command = client.command.as_deref().unwrap_or_default();
+    Request {
+        terminal: hop.session.pty,
+        agent: client.agent.is_some(),
+        subsystem: hop.sftp,
+        term,
+        command: if hop.sftp { b"sftp" } else { command },
+        env: env.map(|(name, value)| [name, &b"="[..], value].concat()).collect(),
+    }
+}
+
+/// Reads all that is there.
+fn take(from: &OwnedFd, (said, open): &mut (Said, bool)) {
+    let mut chunk = [0_u8; 4096];
+    // Bounded, also for a server that has the client talk without end.
+    for _ in 0..64 {
+        match read(from, &mut chunk) {
+            Ok(0) => return *open = false,
+            Ok(n) => said.take(chunk.get(..n).unwrap_or_default()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}

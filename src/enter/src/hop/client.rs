@@ -1,0 +1,89 @@
+//! The client program: `ssh`, as a user that is nobody else, with nothing of root's and nothing of other sessions'.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
+use vestibule::paths;
+use vestibule_sys::namespaces::{self, Kind};
+use vestibule_sys::process::{self, Child};
+use vestibule_sys::{caps, exec, fds, signals};
+
+use super::place::LOG;
+use crate::environment::DEFAULT_PATH;
+use crate::refused::{OrRefuse, Refused};
+use crate::relay::libc_signal::SIGKILL;
+use crate::users::User;
+
+/// A client that runs, and what it says.
+pub(super) struct Client {
+    pub(super) process: Child,
+    /// Its log.
+    pub(super) log: OwnedFd,
+    /// Its standard error: that of what leads to the server, and a server's banner.
+    pub(super) errors: OwnedFd,
+    /// Closed with this process, which the client does not survive.
+    _alive: OwnedFd,
+}
+
+/// Starts it. To be called as root; takes `/proc` from this process, whose mounts the client shares.
+pub(super) fn start(user: &User, log: OwnedFd) -> Result<Client, Refused> {
+    let words = |all: &[&str]| all.iter().map(|word| CString::new(*word)).collect::<Result<Vec<_>, _>>();
+    let (config, log_file) = (format!("{}/config", paths::HOP_DIR), format!("{}/{LOG}", paths::HOP_DIR));
+    let args = words(&["ssh", "-F", &config, "-E", &log_file, "-N", "target"]).map_err(Refused::setup)?;
+    let path = format!("PATH={DEFAULT_PATH}");
+    let env = words(&[&path, "HOME=/", "SHELL=/bin/sh"]).map_err(Refused::setup)?;
+    let program = CString::new(paths::SSH).map_err(Refused::setup)?;
+    let (errors, said) = process::pipe().or_setup("pipe")?;
+    let (parents, alive) = process::pipe().or_setup("pipe")?;
+    fds::set_nonblocking(errors.as_fd(), true).or_setup("fcntl")?;
+    // Its processes, and `connect`'s, are in a pid namespace of their own: they can't see those of other sessions, which
+    // have the same user, and the end of the first ends all.
+    namespaces::leave_for_new(Kind::Pid).or_setup("a pid namespace")?;
+    let process = process::fork_child(|| {
+        fds::close_in_child(alive.as_fd());
+        let e = match prepare(user, &said, &parents) {
+            Ok(()) => exec::execute(&program, &args, &env),
+            Err(e) => e,
+        };
+        use io::Write;
+        let _ = writeln!(io::stderr(), "'{}' can't be executed: {e}", paths::SSH);
+        127
+    })
+    .or_setup("fork")?;
+    Ok(Client { process, log, errors, _alive: alive })
+}
+
+fn prepare(user: &User, said: &OwnedFd, parent: &OwnedFd) -> io::Result<()> {
+    let null = fds::null()?;
+    for (number, fd) in [(0, null.as_fd()), (1, null.as_fd()), (2, said.as_fd())] {
+        fds::become_std(fd, number)?;
+    }
+    let harmless = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), harmless, None::<&str>)?;
+    become_hop(user)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    process::signal_on_parent_death(SIGKILL, 0)?;
+    // A parent that was gone before that is seen by the pipe, of which it had the only other end.
+    if process::poll_readable(parent.as_fd(), Duration::ZERO)? {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    fds::close_on_exec_from(3)?;
+    signals::reset_all()
+}
+
+/// Becomes the user of the second hop for good.
+pub(super) fn become_hop(user: &User) -> io::Result<()> {
+    caps::no_new_privs()?;
+    process::become_user(user.uid, user.gid, &[user.gid])?;
+    caps::drop_all()?;
+    process::set_dumpable(false)
+}
+
+impl Client {
+    /// Why it could not even be executed, by its exit status.
+    pub(super) const NOT_EXECUTED: i32 = 127;
+}
