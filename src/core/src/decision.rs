@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Outcome, Reason};
 use crate::messages::Refusal;
+use crate::proof::Credential;
 use crate::target::{Driver, LoginUser, TargetId};
 
 /// The version of [`Decision`] that this program writes and reads.
@@ -39,6 +40,9 @@ pub struct Decision {
     /// `account`, `target`, `managed` or `own`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// What let it in: a [`Proof`](crate::proof::Proof).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// What runs in the container in place of what the client asks for, in base64: it may be any bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
@@ -73,6 +77,7 @@ impl Decision {
             target: None,
             account: None,
             source: None,
+            proof: None,
             command: None,
             pty: false,
             agent: false,
@@ -82,9 +87,9 @@ impl Decision {
         }
     }
 
-    /// What an outcome says. Of several lines the first counts: whoever asked for this had conditions judged.
+    /// What an outcome says for who `shown` this. Of several lines the first counts: whoever asked for this had conditions judged.
     #[must_use]
-    pub fn of(outcome: &Outcome) -> Self {
+    pub fn of(outcome: &Outcome, shown: Option<&Credential>) -> Self {
         match outcome {
             Outcome::NotOurs => Self::denied("not-ours", "the login name means nothing here".to_owned()),
             Outcome::Denied(denied) => Decision {
@@ -121,6 +126,7 @@ impl Decision {
                     target: Some(granted.target.name.to_string()),
                     account: line.account.clone(),
                     source: Some(line.source.source.as_str().to_owned()),
+                    proof: shown.and_then(|shown| line.proof(shown)).map(|proof| proof.to_string()),
                     command: line.command.as_deref().map(Base64::encode_string),
                     pty: line.pty,
                     agent: line.agent,

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authorized_keys;
+pub mod certificate;
 pub mod config;
 pub mod decide;
 pub mod decision;
@@ -19,6 +20,7 @@ pub mod options;
 pub mod pam_stack;
 pub mod paths;
 pub mod policy;
+pub mod proof;
 pub mod public_key;
 pub mod still;
 pub mod store;

@@ -73,6 +73,9 @@ impl PublicKey {
         if key_type.len() > MAX_TYPE || !key_type.bytes().all(|b| b.is_ascii_graphic() && b != b'"') {
             return Err(PublicKeyError::Type);
         }
+        if key_type.ends_with(CERTIFICATE) && base64.starts_with(b"AAAA") {
+            return Err(PublicKeyError::Certificate);
+        }
         if base64.len() > MAX_BLOB / 3 * 4 + 64 {
             return Err(PublicKeyError::TooLong);
         }
@@ -81,9 +84,6 @@ impl PublicKey {
         let alias = ALIASES.iter().any(|(name, of)| *name == key_type && of.as_bytes() == inner);
         if inner != key_type.as_bytes() && !alias {
             return Err(PublicKeyError::Mismatch);
-        }
-        if key_type.ends_with(CERTIFICATE) {
-            return Err(PublicKeyError::Certificate);
         }
         let key_type = std::str::from_utf8(inner).map_err(|_| PublicKeyError::Type)?.to_owned();
         Ok((PublicKey { key_type, blob }, rest))

@@ -18,6 +18,7 @@ use crate::fingerprint::Fingerprint;
 use crate::messages::{Loss, shown};
 use crate::names::login::LoginName;
 use crate::options::{ClientAddress, Clock, HostPort, Options};
+use crate::proof::Proof;
 use crate::store::{Account, KeyFacts, Resolved, Store, StoreError, Taken};
 use crate::target::{Target, TargetId};
 use crate::tenant_file::{HostFiles, KeyFileError};
@@ -31,8 +32,8 @@ pub struct Case {
     pub target: TargetId,
     /// As whom.
     pub account: Option<AccountName>,
-    /// The key that sshd accepted.
-    pub key: Fingerprint,
+    /// What let them in.
+    pub proof: Proof,
     /// Which source listed it.
     pub source: Source,
     /// The client's address.
@@ -61,13 +62,17 @@ impl Case {
     /// What of the ledger is about this session: orders first.
     #[must_use]
     pub fn tokens(&self) -> Vec<Taken<'_>> {
+        let key = self.proof.key();
         let mut all = vec![
             Taken::EndSession(&self.id),
             Taken::EndTarget(self.target),
-            Taken::EndKey(&self.key),
-            Taken::Key(&self.key),
+            Taken::EndKey(key),
+            Taken::Key(key),
             Taken::Target(self.target),
         ];
+        if let Proof::Certificate(certified) = &self.proof {
+            all.extend([Taken::EndKey(&certified.authority), Taken::Key(&certified.authority)]);
+        }
         if let Some(account) = &self.account {
             let name = account.as_str();
             all.extend([Taken::EndAccount(name), Taken::Account(name), Taken::Grant(name, self.target)]);
@@ -113,7 +118,7 @@ impl Case {
                 }
             },
         };
-        let facts = store.key_facts_once_valid(&self.key, self.target)?;
+        let facts = store.key_facts_once_valid(self.proof.key(), self.target)?;
         if self.source == Source::Own {
             let reason = match (facts.revoked, facts.disabled_owner) {
                 (Some(revoked), _) => Reason::Revoked(revoked),
@@ -143,7 +148,15 @@ impl Case {
     ) -> Result<(Outcome, Option<KeyFileError>), StoreError> {
         let client = self.client.as_deref().and_then(ClientAddress::parse);
         let judge = Judge::Here(client);
-        let question = Question { login: b"", key: self.key, judge, clock, prefix: None, moved: false };
+        let question = Question {
+            login: b"",
+            key: *self.proof.key(),
+            certificate: None,
+            judge,
+            clock,
+            prefix: None,
+            moved: false,
+        };
         let (known, files, nowhere) = (Known(facts), Managed { files, fault: Cell::new(None) }, Nowhere);
         let world = World { facts: &known, files: &files, addresses: &nowhere };
         let outcome = for_target(&question, &world, &mut |_| {}, target, account)?;

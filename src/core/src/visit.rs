@@ -1,4 +1,4 @@
-//! A login that sshd has let in: which key it was, what number the session gets, and what `keys-lookup` decides.
+//! A login that sshd has let in: which key or certificate it was, what number the session gets, and what `keys-lookup` decides.
 //!
 //! `route-session` asks for the forced command, `enter --network` before the first forward. Whoever asks has no
 //! privileges: the key's line is the client's, and the answer is another program's.
@@ -12,23 +12,31 @@ use std::time::{Duration, Instant};
 
 use vestibule_sys::process::poll_readable;
 
+use crate::certificate::Certificate;
 use crate::decision::{self, Decision};
-use crate::fingerprint::Fingerprint;
 use crate::paths;
-use crate::public_key::PublicKey;
+use crate::proof::Credential;
+use crate::public_key::{PublicKey, PublicKeyError};
 
 /// `keys-lookup` has a deadline of its own; this is for when it is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A decision is some hundred bytes and a command.
 const MAX_DECISION: usize = 1 << 20;
 
-/// The key of the first `publickey TYPE BASE64` among the methods that succeeded: what sshd writes to the file of
-/// `ExposeAuthInfo`, and gives PAM as `SSH_AUTH_INFO_0` (`auth2_update_session_info` in auth2.c).
+/// The key, or the certificate, of the first `publickey TYPE BASE64` among the methods that succeeded: what sshd writes to
+/// the file of `ExposeAuthInfo`, and gives PAM as `SSH_AUTH_INFO_0` (`auth2_update_session_info` in auth2.c).
 #[must_use]
-pub fn accepted_key(info: &[u8]) -> Option<Fingerprint> {
+pub fn accepted(info: &[u8]) -> Option<Credential> {
     info.split(|b| *b == b'\n').find_map(|line| {
-        let (key, _) = PublicKey::read(line.strip_prefix(b"publickey ")?).ok()?;
-        Some(key.fingerprint())
+        let shown = line.strip_prefix(b"publickey ")?;
+        match PublicKey::read(shown) {
+            Ok((key, _)) => Some(Credential::Key(key.fingerprint())),
+            Err(PublicKeyError::Certificate) => {
+                let base64 = shown.split(|b| *b == b' ').nth(1)?;
+                Some(Credential::Certificate(Box::new(Certificate::read(base64).ok()?)))
+            }
+            Err(_) => None,
+        }
     })
 }
 
@@ -50,18 +58,18 @@ pub fn session_number() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&digits.collect::<Vec<u8>>()).into_owned())
 }
 
-/// Asks `keys-lookup` whether this key may enter (still), and where that leads.
+/// Asks `keys-lookup` whether who showed this may enter (still), and where that leads.
 ///
 /// # Errors
 /// Why there is no answer, for the log.
-pub fn ask(login: &OsStr, key: Fingerprint, client: Option<&str>) -> Result<Decision, String> {
+pub fn ask(login: &OsStr, shown: &Credential, client: Option<&str>) -> Result<Decision, String> {
     let program = paths::KEYS_LOOKUP;
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     if let Some(address) = client {
         command.args(["--client", address]);
     }
-    command.arg("--decide").arg("--").arg(login).arg(key.to_string());
+    command.arg("--decide").arg("--").arg(login).arg(shown.to_argument());
     let answer = output_of(command, PATIENCE).map_err(|e| format!("'{program}': {e}"))?;
     let decision: Decision =
         serde_json::from_slice(&answer).map_err(|e| format!("'{program}': its answer: {e}"))?;
@@ -110,7 +118,10 @@ mod tests {
     #[test]
     fn the_key_is_the_one_that_sshd_names() {
         let wanted = PublicKey::read(KEY.as_bytes()).unwrap().0.fingerprint();
-        assert_eq!(accepted_key(format!("password\npublickey {KEY}\n").as_bytes()), Some(wanted));
+        assert_eq!(
+            accepted(format!("password\npublickey {KEY}\n").as_bytes()),
+            Some(Credential::Key(wanted))
+        );
         for info in [
             "",
             "password\n",
@@ -118,7 +129,7 @@ mod tests {
             "publickey ssh-ed25519 !!!\n",
             "keyboard-interactive publickey x",
         ] {
-            assert_eq!(accepted_key(info.as_bytes()), None, "{info}");
+            assert_eq!(accepted(info.as_bytes()), None, "{info}");
         }
     }
 

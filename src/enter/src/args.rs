@@ -8,10 +8,10 @@ use vestibule_sys::entry::ExitCode;
 
 use vestibule::decide::Source;
 use vestibule::exit::Exit;
-use vestibule::fingerprint::Fingerprint;
 use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
+use vestibule::proof::Proof;
 use vestibule::target::TargetId;
 use vestibule_sys::sealed::Installed;
 use vestibule_sys::syslog::{Severity, Syslog};
@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub(crate) target: TargetId,
     pub(crate) account: Option<AccountName>,
     /// For the register, and to end with what it was let in by.
-    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) proof: Option<Proof>,
     /// Which source listed the key.
     pub(crate) source: Source,
     /// Give it a terminal.
@@ -50,7 +50,7 @@ pub(crate) struct Session {
 }
 
 const USAGE: &str =
-    "usage: enter --session ID --target N [--account NAME] [--fingerprint F] [--source WORD] [--pty]
+    "usage: enter --session ID --target N [--account NAME] [--proof WORDS] [--source WORD] [--pty]
        enter --address N
        enter --network
        enter --wake ID N [NAME]
@@ -204,7 +204,7 @@ fn leave_callers_behind() -> Result<(), String> {
 
 fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
     use lexopt::prelude::*;
-    let (mut id, mut target, mut account, mut fingerprint, mut pty) = (None, None, None, None, false);
+    let (mut id, mut target, mut account, mut proof, mut pty) = (None, None, None, None, false);
     let mut source = None;
     while let Some(arg) = parser.next()? {
         match arg {
@@ -215,7 +215,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
                     parser.value()?.parse_with(|s| AccountName::try_from(s).map_err(|e| e.to_string()))?,
                 );
             }
-            Long("fingerprint") => fingerprint = Some(parser.value()?.parse()?),
+            Long("proof") => proof = Some(parser.value()?.parse()?),
             Long("source") => {
                 let word = |s: &str| Source::of_word(s).ok_or("no source of keys");
                 source = Some(parser.value()?.parse_with(word)?);
@@ -232,7 +232,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Task>, lexopt::Error> {
     let client = Client::from_environment();
     // Who does not say it gets the one that is asked about most.
     let source = source.unwrap_or(if account.is_some() { Source::Account } else { Source::Target });
-    let session = Session { id, target, account, fingerprint, source, pty, client, probe: None };
+    let session = Session { id, target, account, proof, source, pty, client, probe: None };
     Ok(Some(Task::Session(Box::new(session))))
 }
 

@@ -343,7 +343,7 @@ fn register(session: &Session, target: &str, user: &str, pid: i32, log: &Syslog)
             shown(client.as_deref().unwrap_or("-")),
         ),
     );
-    let fingerprint = session.fingerprint.map(|f| f.to_string());
+    let fingerprint = session.proof.as_ref().map(|proof| proof.key().to_string());
     let entry = Entry { id: &session.id, target, account, fingerprint, client, user, pid, started };
     match register::enter(&entry) {
         Ok(registered) => Some(registered),

@@ -14,10 +14,10 @@ use std::path::Path;
 
 use vestibule::decide::Source;
 use vestibule::decision::Decision;
-use vestibule::fingerprint::Fingerprint;
 use vestibule::messages::Refusal;
 use vestibule::names::login::AccountName;
 use vestibule::paths;
+use vestibule::proof::Proof;
 use vestibule::store::{Store, StoreError};
 use vestibule::target::{
     Driver, ExecWay, Forward, HostKeys, Leader, LoginUser, Sftp, Target, TargetId, TcpAddress, Transport,
@@ -67,7 +67,7 @@ pub(crate) struct Facts {
 pub(crate) struct Login {
     pub(crate) target: TargetId,
     pub(crate) account: Option<AccountName>,
-    pub(crate) fingerprint: Fingerprint,
+    pub(crate) proof: Proof,
     /// Which source listed the key.
     pub(crate) source: Source,
     pub(crate) facts: Facts,
@@ -129,13 +129,13 @@ impl Parser {
     pub(crate) fn login(&mut self, login: &[u8], auth_info: &[u8], client: &[u8]) -> Result<Login, Refused> {
         let mut fields = self.ask(&[b"login", login, auth_info, client])?.into_iter();
         let mut text = || String::from_utf8(fields.next().unwrap_or_default()).unwrap_or_default();
-        let (id, fingerprint, account, source) = (text(), text(), text(), text());
+        let (id, proof, account, source) = (text(), text(), text(), text());
         let facts = decode(&mut fields)?;
         let wrong = |what: &str| Refused::setup(format_args!("the parsing process gave no {what}"));
         let account = Some(account).filter(|a| !a.is_empty());
         Ok(Login {
             target: TargetId(id.parse().map_err(|_| wrong("target"))?),
-            fingerprint: fingerprint.parse().map_err(|_| wrong("key"))?,
+            proof: proof.parse().map_err(|_| wrong("proof"))?,
             account: account
                 .map(|a| AccountName::try_from(a.as_str()))
                 .transpose()
@@ -356,22 +356,23 @@ fn target(question: &[Vec<u8>]) -> Vec<Vec<u8>> {
     }
 }
 
-/// The answer on a login: the target's number, the key and the account, and then as on a target.
+/// The answer on a login: the target's number, the proof and the account, and then as on a target.
 fn visit(login: &[u8], auth_info: &[u8], client: &[u8]) -> Vec<Vec<u8>> {
     let client = String::from_utf8_lossy(client);
     let (mut who, mut answer) = (Vec::new(), Vec::new());
     let mut refuse =
         |status: &str, cause: String| answer = vec![status.as_bytes().to_vec(), cause.into_bytes()];
-    match visit::accepted_key(auth_info) {
-        None => refuse("denied", "sshd names no public key".to_owned()),
-        Some(key) => match visit::ask(OsStr::from_bytes(login), key, visit::client_address(&client)) {
+    match visit::accepted(auth_info) {
+        None => refuse("denied", "sshd names no public key and no certificate".to_owned()),
+        Some(shown) => match visit::ask(OsStr::from_bytes(login), &shown, visit::client_address(&client)) {
             Err(cause) => refuse("setup", cause),
-            Ok(Decision { granted: true, target_id: Some(id), account, source, .. }) => {
+            Ok(Decision {
+                granted: true, target_id: Some(id), proof: Some(proof), account, source, ..
+            }) => {
                 let account = account.unwrap_or_default().into_bytes();
                 let id = id.0.to_string().into_bytes();
                 answer = target(&[id.clone(), account.clone()]);
-                who =
-                    vec![id, key.to_string().into_bytes(), account, source.unwrap_or_default().into_bytes()];
+                who = vec![id, proof.into_bytes(), account, source.unwrap_or_default().into_bytes()];
             }
             Ok(decision) => {
                 let is_closed = decision.closed().is_some();

@@ -30,13 +30,13 @@ const MAX_ABOVE: usize = 4;
 
 /// Begins to watch. A session that can't be watched goes on.
 pub(crate) fn watch(session: &Session, log: &Syslog) -> Option<Watch> {
-    let key = session.fingerprint?;
+    let proof = session.proof.clone()?;
     let client = session.client.text("SSH_CONNECTION");
     let case = Case {
         id: session.id.clone(),
         target: session.target,
         account: session.account.clone(),
-        key,
+        proof,
         source: session.source,
         client: client.as_deref().and_then(visit::client_address).map(str::to_owned),
     };

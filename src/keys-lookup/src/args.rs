@@ -43,8 +43,8 @@ pub(crate) enum Args {
 pub(crate) struct Request {
     /// Any bytes.
     pub(crate) login: Vec<u8>,
-    /// Any bytes.
-    pub(crate) fingerprint: Vec<u8>,
+    /// What the client shows: a fingerprint or a certificate; any bytes.
+    pub(crate) shown: Vec<u8>,
     /// Another command and its arguments; empty for none.
     pub(crate) fallback: Vec<OsString>,
     pub(crate) decide: bool,
@@ -101,7 +101,7 @@ impl Args {
                 }
             }
         }
-        let [login, fingerprint] = <[OsString; 2]>::try_from(names).map_err(|names| {
+        let [login, shown] = <[OsString; 2]>::try_from(names).map_err(|names| {
             format!("wants a login name and a fingerprint, got {} arguments", names.len())
         })?;
         if request.decide && request.watch.is_some() {
@@ -119,7 +119,7 @@ impl Args {
             return Err("option '--watch': not with '--config' and '--store'".to_owned());
         }
         request.login = login.into_vec();
-        request.fingerprint = fingerprint.into_vec();
+        request.shown = shown.into_vec();
         Ok(Args::Lookup(request))
     }
 }
@@ -142,11 +142,8 @@ mod tests {
     #[test]
     fn a_question_is_a_login_name_and_a_fingerprint() {
         let asked = request("lab SHA256:x");
-        assert_eq!((asked.login.as_slice(), asked.fingerprint.as_slice()), (&b"lab"[..], &b"SHA256:x"[..]));
-        assert_eq!(
-            asked,
-            Request { login: b"lab".into(), fingerprint: b"SHA256:x".into(), ..Request::default() }
-        );
+        assert_eq!((asked.login.as_slice(), asked.shown.as_slice()), (&b"lab"[..], &b"SHA256:x"[..]));
+        assert_eq!(asked, Request { login: b"lab".into(), shown: b"SHA256:x".into(), ..Request::default() });
     }
 
     #[test]

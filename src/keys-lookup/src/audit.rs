@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::fmt::{self, Write};
 
 use vestibule::decide::{LineRef, Outcome, Step};
-use vestibule::fingerprint::Fingerprint;
 use vestibule::names::login::Escaped;
+use vestibule::proof::Credential;
 use vestibule_sys::syslog::{Severity, Syslog};
 
 use crate::args::Request;
@@ -113,11 +113,11 @@ impl<'a> Audit<'a> {
 impl fmt::Display for Audit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = if self.request.decide { "session" } else { "sshd" };
-        let (login, fingerprint) = (Escaped::new(&self.request.login), &self.request.fingerprint);
+        let (login, shown) = (Escaped::new(&self.request.login), &self.request.shown);
         write!(f, "for={by} login=\"{login}\" fingerprint=")?;
-        match std::str::from_utf8(fingerprint).ok().and_then(|text| text.parse::<Fingerprint>().ok()) {
-            Some(fingerprint) => write!(f, "{fingerprint}"),
-            None => write!(f, "\"{}\"", Escaped::new(fingerprint)),
+        match Credential::read(shown) {
+            Ok(shown) => write!(f, "{shown}"),
+            Err(_) => write!(f, "\"{}\"", Escaped::new(shown)),
         }
     }
 }

@@ -10,11 +10,11 @@ use vestibule::config::{Config, ConfigError, Forwarding};
 use vestibule::decide::{self, Facts, Judge, Outcome, Question, World};
 use vestibule::decision::Decision;
 use vestibule::engine_address::AskEnter;
-use vestibule::fingerprint::{Fingerprint, NotAFingerprint};
 use vestibule::names::index::Index;
 use vestibule::names::login::LoginName;
 use vestibule::options::{ClientAddress, Clock};
 use vestibule::paths;
+use vestibule::proof::{Credential, CredentialError};
 use vestibule::store::{Store, StoreError};
 use vestibule::tenant_file::HostFiles;
 use vestibule_sys::{caps, time};
@@ -32,7 +32,7 @@ const LAST_RESORT: u32 = 15;
 enum Fault {
     Config(ConfigError),
     Store(StoreError),
-    Fingerprint(NotAFingerprint),
+    Credential(CredentialError),
     Privileges(std::io::Error),
 }
 
@@ -47,7 +47,9 @@ pub(crate) fn run(request: &Request) -> ExitCode {
     let (outcome, decision) = match ask(request, &audit) {
         Ok(outcome) => {
             audit.outcome(&outcome);
-            let decision = request.decide.then(|| Decision::of(&outcome));
+            let decision = request
+                .decide
+                .then(|| Decision::of(&outcome, Credential::read(&request.shown).ok().as_ref()));
             (Some(outcome), decision)
         }
         Err(fault) => {
@@ -77,12 +79,10 @@ pub(crate) fn run(request: &Request) -> ExitCode {
 
 /// What is said on standard output is the answer; that there is none, because there is nothing to watch for, is in the log.
 fn stay_beside(session: &str, request: &Request, audit: &Audit<'_>) -> ExitCode {
-    let key =
-        std::str::from_utf8(&request.fingerprint).ok().and_then(|text| text.parse::<Fingerprint>().ok());
-    let watched = match (ask(request, audit), key) {
-        (Ok(Outcome::Granted(granted)), Some(key)) => {
+    let watched = match (ask(request, audit), Credential::read(&request.shown)) {
+        (Ok(Outcome::Granted(granted)), Ok(shown)) => {
             nix::unistd::alarm::cancel();
-            stay::watch(session, &granted, key, request.client.as_deref())
+            stay::watch(session, &granted, &shown, request.client.as_deref())
         }
         (Err(fault), _) => Err(std::io::Error::other(fault.detail().to_string())),
         _ => Err(std::io::Error::other("it may not enter")),
@@ -109,10 +109,9 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
     let config = config.map_err(Fault::Config)?;
     let store = Store::open_read(store_path(request)).map_err(Fault::Store)?;
     let prefix = config.target_prefix.as_deref();
-    let Some(key) =
-        std::str::from_utf8(&request.fingerprint).ok().and_then(|text| text.parse::<Fingerprint>().ok())
-    else {
-        return not_a_key(request, &store, prefix);
+    let shown = match Credential::read(&request.shown) {
+        Ok(shown) => shown,
+        Err(why) => return not_a_key(request, &store, prefix, why),
     };
     let judge = match &request.client {
         _ if !request.decide && request.watch.is_none() => Judge::Sshd,
@@ -125,7 +124,8 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
         && !request.decide
         && request.watch.is_none()
         && moved::by_caller().inspect_err(|why| audit.no_forwards(why)).is_ok();
-    let question = Question { login: &request.login, key, judge, clock, prefix, moved };
+    let (key, certificate) = (shown.key(), shown.certificate());
+    let question = Question { login: &request.login, key, certificate, judge, clock, prefix, moved };
     let files = HostFiles {
         shed_privileges: true,
         may_enter: config.may_enter.clone(),
@@ -140,11 +140,17 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
     outcome
 }
 
-/// What is not a fingerprint opens nothing here; for a name that is not ours another command may know better.
-fn not_a_key(request: &Request, store: &Store, prefix: Option<&str>) -> Result<Outcome, Fault> {
+/// What is neither fingerprint nor certificate opens nothing here; for a name that is not ours another command may know
+/// better.
+fn not_a_key(
+    request: &Request,
+    store: &Store,
+    prefix: Option<&str>,
+    why: CredentialError,
+) -> Result<Outcome, Fault> {
     let Ok(login) = LoginName::parse(&request.login) else { return Ok(Outcome::NotOurs) };
     match Facts::resolve(store, &login, prefix).map_err(Fault::Store)? {
-        Some(_) => Err(Fault::Fingerprint(NotAFingerprint)),
+        Some(_) => Err(Fault::Credential(why)),
         None => Ok(Outcome::NotOurs),
     }
 }
@@ -186,7 +192,8 @@ impl Fault {
         match self {
             Fault::Config(_) => "config",
             Fault::Store(_) => "store",
-            Fault::Fingerprint(_) => "fingerprint",
+            Fault::Credential(CredentialError::Fingerprint(_)) => "fingerprint",
+            Fault::Credential(CredentialError::Certificate(_)) => "certificate",
             Fault::Privileges(_) => "privileges",
         }
     }
@@ -195,7 +202,8 @@ impl Fault {
         match self {
             Fault::Config(error) => chain(error),
             Fault::Store(error) => chain(error),
-            Fault::Fingerprint(error) => {
+            Fault::Credential(CredentialError::Certificate(error)) => error.to_string(),
+            Fault::Credential(CredentialError::Fingerprint(error)) => {
                 format!("{error}; sshd must have 'FingerprintHash sha256', its default")
             }
             Fault::Privileges(error) => format!("can't give up the capability: {error}"),

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vestibule::decide::Granted;
-use vestibule::fingerprint::Fingerprint;
 use vestibule::names::login::AccountName;
+use vestibule::proof::Credential;
 use vestibule::still::Case;
 use vestibule::watch::Watch;
 use vestibule_sys::{caps, process};
@@ -19,7 +19,7 @@ use vestibule_sys::{caps, process};
 pub(crate) fn watch(
     session: &str,
     granted: &Granted,
-    key: Fingerprint,
+    shown: &Credential,
     client: Option<&str>,
 ) -> io::Result<()> {
     caps::drop_all()?;
@@ -30,7 +30,7 @@ pub(crate) fn watch(
         id: session.to_owned(),
         target: granted.target.id,
         account: account.map_err(|_| io::ErrorKind::InvalidData)?,
-        key,
+        proof: line.proof(shown).ok_or(io::ErrorKind::InvalidData)?,
         source: line.source.source,
         client: client.map(str::to_owned),
     };

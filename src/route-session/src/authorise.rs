@@ -14,6 +14,8 @@ pub(crate) struct Authorised {
     pub(crate) target: String,
     pub(crate) account: Option<String>,
     pub(crate) source: String,
+    /// What let it in, in the words that `enter` takes.
+    pub(crate) proof: String,
     /// What runs in place of what they want, by the key's `command=`.
     pub(crate) command: Option<Vec<u8>>,
     pub(crate) pty: bool,
@@ -24,7 +26,7 @@ pub(crate) struct Authorised {
 
 /// Asks for the decision.
 pub(crate) fn ask(visitor: &Visitor) -> Result<Authorised, Refused> {
-    let decision = visit::ask(&visitor.login, visitor.fingerprint, visitor.address());
+    let decision = visit::ask(&visitor.login, &visitor.shown, visitor.address());
     authorised(decision.map_err(Refused::setup)?)
 }
 
@@ -48,6 +50,7 @@ fn authorised(decision: Decision) -> Result<Authorised, Refused> {
         return Err(Refused::setup("keys-lookup's answer names no target"));
     };
     let source = decision.source.unwrap_or_default();
+    let proof = decision.proof.ok_or_else(|| Refused::setup("keys-lookup's answer names no proof"))?;
     let (account, pty, agent, x11) = (decision.account, decision.pty, decision.agent, decision.x11);
-    Ok(Authorised { id, target, account, source, command, pty, agent, x11, driver })
+    Ok(Authorised { id, target, account, source, proof, command, pty, agent, x11, driver })
 }

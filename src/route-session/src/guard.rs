@@ -29,7 +29,7 @@ pub(crate) fn begin(session: &str, visitor: &Visitor) -> Option<Guard> {
     if let Some(address) = visitor.address() {
         command.args(["--client", address]);
     }
-    command.args(["--watch", session]).arg("--").arg(&visitor.login).arg(visitor.fingerprint.to_string());
+    command.args(["--watch", session]).arg("--").arg(&visitor.login).arg(visitor.shown.to_argument());
     let begun = command.spawn().and_then(|mut child| {
         let says = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         Ok(Guard { child, says })

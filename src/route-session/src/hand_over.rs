@@ -19,7 +19,7 @@ pub(crate) fn become_enter(session: &str, authorised: &Authorised, visitor: &Vis
     }
     let mut enter = Command::new(paths::ENTER);
     enter.env_clear().args(["--session", session, "--target", &authorised.id.0.to_string()]);
-    enter.args(["--fingerprint", &visitor.fingerprint.to_string()]);
+    enter.args(["--proof", &authorised.proof]);
     if let Some(account) = &authorised.account {
         enter.args(["--account", account]);
     }

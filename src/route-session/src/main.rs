@@ -86,7 +86,7 @@ fn route(session: &str, log: &Syslog) -> Result<ExitCode, Refused> {
             "session={session} result=granted login={:?} target={target} account={} source={source} fingerprint={} client={:?}",
             shown(&visitor.login.to_string_lossy()),
             account.as_deref().unwrap_or("-"),
-            visitor.fingerprint,
+            visitor.shown,
             shown(&visitor.connection),
         ),
     );

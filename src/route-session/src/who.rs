@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use vestibule::fingerprint::Fingerprint;
+use vestibule::proof::Credential;
 use vestibule::visit;
 
 use crate::Refused;
@@ -18,8 +18,8 @@ const MAX_AUTH_INFO: u64 = 256 << 10;
 pub(crate) struct Visitor {
     /// The name they logged in by.
     pub(crate) login: OsString,
-    /// The key that sshd accepted.
-    pub(crate) fingerprint: Fingerprint,
+    /// The key or certificate that sshd accepted.
+    pub(crate) shown: Credential,
     /// `SSH_CONNECTION`: client's address and port, the bastion's address and port.
     pub(crate) connection: String,
     /// What they want run; a login shell without it.
@@ -40,11 +40,12 @@ impl Visitor {
         File::open(&file)
             .and_then(|f| f.take(MAX_AUTH_INFO).read_to_end(&mut info))
             .map_err(|e| Refused::setup(format_args!("'{}': {e}", file.display())))?;
-        let fingerprint = visit::accepted_key(&info)
-            .ok_or_else(|| Refused::setup(format_args!("'{}' names no public key", file.display())))?;
+        let shown = visit::accepted(&info).ok_or_else(|| {
+            Refused::setup(format_args!("'{}' names no public key and no certificate", file.display()))
+        })?;
         Ok(Visitor {
             login,
-            fingerprint,
+            shown,
             connection: env::var("SSH_CONNECTION").unwrap_or_default(),
             command: env::var_os("SSH_ORIGINAL_COMMAND"),
             pty: env::var_os("SSH_TTY").is_some(),

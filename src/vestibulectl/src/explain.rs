@@ -122,6 +122,7 @@ fn decided(ready: &Ready, what: &Explain, key: Fingerprint, explained: &mut Expl
     let question = Question {
         login: what.login.as_bytes(),
         key,
+        certificate: None,
         judge,
         clock: Clock { now: time::now(), from_local: time::from_local },
         prefix: ready.prefix(),

@@ -192,6 +192,7 @@ fn content(
             let question = Question {
                 login: target.name.as_str().as_bytes(),
                 key: candidate.key,
+                certificate: None,
                 judge: Judge::OwnSshd,
                 clock,
                 prefix: None,

@@ -28,6 +28,7 @@ pub use closed::Closed;
 pub use outcome::{Denied, GrantLine, Granted, LineRef, Outcome, Reason, Source};
 pub use steps::Step;
 
+use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
 use crate::options::{ClientAddress, Clock, HostPort};
 use crate::store::{Account, KeyFacts, Resolved, Store, StoreError};
@@ -39,8 +40,10 @@ use crate::tenant_file::KeyFileError;
 pub struct Question<'a> {
     /// The login name, any bytes.
     pub login: &'a [u8],
-    /// The key that the client offers.
+    /// The key that the client offers, or the one that its certificate is over.
     pub key: Fingerprint,
+    /// The certificate that the client offers.
+    pub certificate: Option<&'a Certificate>,
     /// Who judges the conditions of a line.
     pub judge: Judge,
     /// What time it is.
@@ -176,6 +179,9 @@ pub fn for_target(
         return denied(Reason::OwnerDisabled(owner), target, named, trace);
     }
     trace(Step::KeyInOrder);
+    if question.certificate.is_some() {
+        return denied(Reason::NotListed, target, named, trace);
+    }
     Ok(sources::collect(question, world, trace, target, named, &facts))
 }
 

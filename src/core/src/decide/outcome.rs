@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::closed::Closed;
 use crate::may_enter::MayEnter;
+use crate::proof::{Credential, Proof};
 use crate::store::Revocation;
 use crate::target::Target;
 
@@ -51,6 +52,8 @@ pub struct GrantLine {
     pub source: LineRef,
     /// The account that enters; keys of targets and of files have none.
     pub account: Option<String>,
+    /// The principal of a certificate that opened it.
+    pub principal: Option<Vec<u8>>,
     /// What sshd gets, with its line feed.
     pub text: Vec<u8>,
     /// What runs in the container in place of what the client asks for.
@@ -135,6 +138,20 @@ impl Outcome {
                 })),
             },
             other => other,
+        }
+    }
+}
+
+impl GrantLine {
+    /// What of a credential let somebody in by this line.
+    #[must_use]
+    pub fn proof(&self, shown: &Credential) -> Option<Proof> {
+        match (shown, &self.principal) {
+            (Credential::Key(key), None) => Some(Proof::Key(*key)),
+            (Credential::Certificate(certificate), Some(principal)) => {
+                Some(Proof::Certificate(Box::new(certificate.certified(principal))))
+            }
+            _ => None,
         }
     }
 }

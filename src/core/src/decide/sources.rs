@@ -224,6 +224,7 @@ impl Search<'_, '_> {
                 self.lines.push(GrantLine {
                     source,
                     account: account.map(str::to_owned),
+                    principal: None,
                     text: narrowed.line(key),
                     command: narrowed.command,
                     pty: narrowed.pty,

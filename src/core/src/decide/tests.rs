@@ -111,7 +111,15 @@ impl Fake {
     fn outcome(&self, login: &str, judge: Judge) -> Outcome {
         let key = k().parse::<PublicKey>().unwrap().fingerprint();
         let clock = Clock { now: NOW, from_local: Some };
-        let question = Question { login: login.as_bytes(), key, judge, clock, prefix: None, moved: false };
+        let question = Question {
+            login: login.as_bytes(),
+            key,
+            certificate: None,
+            judge,
+            clock,
+            prefix: None,
+            moved: false,
+        };
         let world = World { facts: self, files: self, addresses: self };
         decide(&question, &world, &mut |step| assert!(!step.to_string().contains('\n'))).unwrap()
     }
@@ -496,6 +504,7 @@ fn a_store_that_fails_is_an_error_and_no_grant() {
     let question = Question {
         login: b"lab",
         key: Fingerprint([0; 32]),
+        certificate: None,
         judge: Judge::Sshd,
         clock,
         prefix: None,

@@ -35,6 +35,13 @@ impl FromList {
         FromList(patterns)
     }
 
+    /// A certificate's `source-address`: addresses and networks, and nothing else (`addr_match_cidr_list`).
+    #[must_use]
+    pub(crate) fn of_addresses(list: &[u8]) -> Option<Self> {
+        let plain = |part: &[u8]| Network::parse(part).is_ok();
+        list.split(|b| *b == b',').all(plain).then(|| FromList(list.to_vec()))
+    }
+
     /// The patterns as one text.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

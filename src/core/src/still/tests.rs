@@ -66,7 +66,7 @@ impl Place {
             id: "k3jd92".to_owned(),
             target: id,
             account: (source == Source::Account).then(ada),
-            key: key().fingerprint(),
+            proof: Proof::Key(key().fingerprint()),
             source,
             client: Some("192.0.2.1".to_owned()),
         };
@@ -110,9 +110,9 @@ fn what_let_it_in_is_taken_away() {
     let place = || Place::new(Source::Account);
     type Change = fn(&mut Changes<'_>, &Case) -> Result<(), ChangeError>;
     let table: [(&str, Change); 12] = [
-        ("key-revoked", |c, case| c.revoke(&case.key, "lost").map(drop)),
+        ("key-revoked", |c, case| c.revoke(case.proof.key(), "lost").map(drop)),
         ("key-not-listed", |c, case| {
-            let ids = c.keys_of(&case.key, None)?;
+            let ids = c.keys_of(case.proof.key(), None)?;
             ids.into_iter().try_for_each(|id| c.remove_key(id))
         }),
         ("account-disabled", |c, _| c.set_active("ada", false).map(drop)),
@@ -138,7 +138,7 @@ fn what_let_it_in_is_taken_away() {
         ("stays", |c, case| narrow(c, case, b"no-pty")),
         ("stays", |c, case| {
             c.set_target(case.target, &target(Policy { revoked: Revoked::Keep, ..Policy::default() }))?;
-            c.revoke(&case.key, "").map(drop)
+            c.revoke(case.proof.key(), "").map(drop)
         }),
     ];
     for (n, (reason, change)) in table.into_iter().enumerate() {
@@ -149,7 +149,7 @@ fn what_let_it_in_is_taken_away() {
 }
 
 fn narrow(c: &mut Changes<'_>, case: &Case, options: &[u8]) -> Result<(), ChangeError> {
-    for id in c.keys_of(&case.key, None)? {
+    for id in c.keys_of(case.proof.key(), None)? {
         c.remove_key(id)?;
     }
     let ada = c.account_id("ada")?;
@@ -171,14 +171,17 @@ fn what_is_others_own_is_not_heard_of() {
 #[test]
 fn a_key_of_the_target_and_one_of_its_own_file() {
     let gone = |c: &mut Changes<'_>, case: &Case| {
-        c.keys_of(&case.key, None)?.into_iter().try_for_each(|id| c.remove_key(id))
+        c.keys_of(case.proof.key(), None)?.into_iter().try_for_each(|id| c.remove_key(id))
     };
     assert_eq!(Place::new(Source::Target).after(gone), (true, "key-not-listed".to_owned()));
     let mut own = Place::new(Source::Account);
     own.case.source = Source::Own;
     own.case.account = None;
     assert_eq!(own.after(gone), (true, "stays".to_owned()));
-    assert_eq!(own.after(|c, case| c.revoke(&case.key, "").map(drop)), (true, "key-revoked".to_owned()));
+    assert_eq!(
+        own.after(|c, case| c.revoke(case.proof.key(), "").map(drop)),
+        (true, "key-revoked".to_owned())
+    );
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn the_next_end_is_known() {
     });
     assert_eq!(place.verdict(), Verdict::Stays(Some(grant)));
     place.change(|c, case| {
-        for id in c.keys_of(&case.key, None)? {
+        for id in c.keys_of(case.proof.key(), None)? {
             c.remove_key(id)?;
         }
         let ada = c.account_id("ada")?;
@@ -205,7 +208,7 @@ fn the_next_end_is_known() {
 #[test]
 fn what_is_not_known_ends_nothing() {
     let place = Place::new(Source::Account);
-    place.change(|c, case| c.revoke(&case.key, "").map(drop));
+    place.change(|c, case| c.revoke(case.proof.key(), "").map(drop));
     assert!(matches!(place.verdict(), Verdict::Over { loss: Loss::Taken, .. }));
     std::fs::write(place.store(), "no store").unwrap();
     assert!(matches!(place.verdict(), Verdict::Unknown(_)));

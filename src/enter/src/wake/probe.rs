@@ -99,7 +99,7 @@ fn command(going: &Going<'_>, words: &[String]) -> Result<(), String> {
         id: call.session.to_owned(),
         target: call.target,
         account: call.account.cloned(),
-        fingerprint: None,
+        proof: None,
         source: Source::Target,
         pty: false,
         client: Client::default(),
