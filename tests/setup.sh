@@ -62,6 +62,8 @@ for_tests='
     dbus-daemon dbus-daemon
     podman podman
     crun crun
+    node nodejs
+    npm npm
 '
 needed=$for_demo
 [[ ${1-} == --demo ]] || needed+=$for_tests

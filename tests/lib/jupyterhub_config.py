@@ -68,12 +68,20 @@ c.JupyterHub.services = [
     {"name": "vestibule", "api_token": os.environ["VESTIBULE_TOKEN"]},
     {"name": "blind", "api_token": os.environ["BLIND_TOKEN"]},
     {"name": "tester", "api_token": os.environ["TESTER_TOKEN"], "admin": True},
+    {"name": "culler", "api_token": "culler-token-1188ff"},
 ]
 c.JupyterHub.load_roles = [
     {
         "name": "vestibule",
-        "scopes": ["list:users", "read:users", "read:servers", "start:servers", "admin:auth_state"],
+        "scopes": [
+            "list:users", "read:users", "read:servers", "start:servers", "users:activity", "admin:auth_state"
+        ],
         "services": ["vestibule"],
+    },
+    {
+        "name": "culler",
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+        "services": ["culler"],
     },
     {"name": "blind", "scopes": ["list:users", "read:users", "read:servers"], "services": ["blind"]},
 ]

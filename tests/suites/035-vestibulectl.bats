@@ -22,7 +22,7 @@ teardown() { show_logs_on_failure; }
     run_ok id -nG vestibule-keys
     is 'vestibule-keys vestibule' "$output"
     run_ok stat -c '%a %U:%G %n' /var/lib/vestibule /usr/share/vestibule/empty /var/lib/vestibule/{store.db,store.db-wal,store.db-shm,names.idx} \
-        /run/vestibule /run/vestibule/sessions /etc/vestibule /etc/vestibule/{vestibule.toml,nss.conf}
+        /run/vestibule /run/vestibule/{sessions,used} /etc/vestibule /etc/vestibule/{vestibule.toml,nss.conf}
     is "2755 vestibule-refresh:vestibule /var/lib/vestibule
 755 root:root /usr/share/vestibule/empty
 640 vestibule-refresh:vestibule /var/lib/vestibule/store.db
@@ -31,6 +31,7 @@ teardown() { show_logs_on_failure; }
 644 vestibule-refresh:vestibule /var/lib/vestibule/names.idx
 755 root:root /run/vestibule
 770 root:vestibule /run/vestibule/sessions
+770 vestibule-refresh:vestibule /run/vestibule/used
 755 root:root /etc/vestibule
 644 root:root /etc/vestibule/vestibule.toml
 644 root:root /etc/vestibule/nss.conf" "$output"

@@ -27,6 +27,7 @@ setup_file() {
 setup() { audit_mark; }
 teardown() {
     [[ -n ${BATS_TEST_COMPLETED-} ]] || tail -n 30 /run/box/logs/hub.log
+    [[ ! -s /run/box/hub/culler ]] || kill "$(</run/box/hub/culler)" 2>/dev/null || true
     show_logs_on_failure
 }
 
@@ -343,6 +344,95 @@ count() { jq -r "\"\(.counts.$1.added) \(.counts.$1.changed) \(.counts.$1.remove
     TIMEOUT=40 run_rc 212 ssh_as alice true
     expect_audit "event=wake target=alice by=hub result=failed step=start .*[Cc]onnection refused"
     source_is
+}
+
+# follow_start, follow_stop: the service.
+follow_start() {
+    detached /run/box/logs/follow "$REFRESH" --source hub --follow
+    echo $! >/run/box/hub/follow
+}
+follow_stop() {
+    kill "$(</run/box/hub/follow)"
+    wait_for 10 fails kill -0 "$(</run/box/hub/follow)"
+}
+cull_after() {
+    JUPYTERHUB_API_TOKEN=culler-token-1188ff detached /run/box/logs/culler "$JUPYTERHUB_VENV/bin/python" -m jupyterhub_idle_culler \
+        --url="$API" --timeout="$1" --cull-every=2
+    echo $! >/run/box/hub/culler
+}
+last_activity() { api GET /users/alice | jq -r '.servers[""].last_activity'; }
+
+@test "the idle culler sees who works over SSH, and not a terminal that is left open" {
+    source_is 'activity_every = 1'
+    run_ok refresh
+    for name in alice bob; do server DELETE "$name" || true; server POST "$name"; done
+    # Alice runs a command, without a terminal; Bob has a terminal open, and nothing happens there.
+    # shellcheck disable=SC2046  # options are words
+    detached "$BATS_TEST_TMPDIR/alice" ssh $(ssh_options alice) -l alice bastion 'sleep 60'
+    local works=$!
+    # shellcheck disable=SC2046  # options are words
+    detached "$BATS_TEST_TMPDIR/bob" ssh -tt $(ssh_options bob) -l bob bastion 'sleep 60'
+    follow_start
+    local before
+    before=$(last_activity)
+    wait_for 15 eval '[[ $(last_activity) > $before ]]'
+    cull_after 10
+    wait_for 40 is_stopped bob ''
+    is_ready alice ''
+    sleep 8
+    is_ready alice ''
+    # A terminal on which something is written is used.
+    kill "$works"
+    # shellcheck disable=SC2046  # options are words
+    detached "$BATS_TEST_TMPDIR/alice" ssh -tt $(ssh_options alice) -l alice bastion 'while sleep 1; do date; done'
+    works=$!
+    sleep 16
+    is_ready alice ''
+    kill "$works"
+    wait_for 40 is_stopped alice ''
+    follow_stop
+    # shellcheck disable=SC2012  # names of our own
+    is 'target terminal' "$(ls /run/vestibule/used | cut -d - -f 1 | sort -u | xargs)"
+}
+
+@test "where sessions count a terminal that is open keeps a server, and where nothing counts none does" {
+    local before
+    source_is 'activity_every = 1' 'activity = "sessions"'
+    server POST alice
+    follow_start
+    # shellcheck disable=SC2046  # options are words
+    detached "$BATS_TEST_TMPDIR/alice" ssh -tt $(ssh_options alice) -l alice bastion 'sleep 60'
+    local open=$!
+    sleep 10
+    before=$(last_activity)
+    wait_for 15 eval '[[ $(last_activity) > $before ]]'
+    follow_stop
+    source_is 'activity = "off"'
+    follow_start
+    sleep 2
+    before=$(last_activity)
+    sleep 5
+    is "$before" "$(last_activity)"
+    follow_stop
+    kill "$open"
+}
+
+@test "a hub that may not be told, or is away, is told of once in the log, and sessions go on" {
+    source_is 'activity_every = 1'
+    echo blind-token-77aa01 >/etc/vestibule/secrets/blind
+    sed -i 's,secrets/hub,secrets/blind,; s,^auth_state_keys.*,,' "$SOURCES/hub.toml"
+    follow_start
+    # shellcheck disable=SC2046  # options are words
+    detached "$BATS_TEST_TMPDIR/alice" ssh $(ssh_options alice) -l alice bastion 'sleep 60'
+    local works=$!
+    expect_audit "source=hub: no activity told: .*users:activity.*403"
+    sleep 8
+    is 1 "$(audit_since | grep -c 'no activity told')"
+    run_ok ssh_as alice true
+    follow_stop
+    source_is
+    run_ok refresh --accept-shrink
+    kill "$works"
 }
 
 @test "what can't be meant is a fault of the configuration" {

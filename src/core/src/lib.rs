@@ -26,6 +26,7 @@ pub mod still;
 pub mod store;
 pub mod target;
 pub mod tenant_file;
+pub mod used;
 pub mod visit;
 pub mod watch;
 pub mod workspace;

@@ -38,6 +38,8 @@ pub const AGENTS_DIR: &str = "/run/vestibule/agents";
 pub const RUN_DIR: &str = "/run/vestibule";
 /// One file for each session that lives.
 pub const SESSIONS_DIR: &str = "/run/vestibule/sessions";
+/// Which targets are in use, for `refresh-keys` to tell their hubs.
+pub const USED_DIR: &str = "/run/vestibule/used";
 /// One file for each connection that `pam_vestibule` let in and that lives; for root alone.
 pub const CONNECTIONS_DIR: &str = "/run/vestibule/connections";
 /// The PAM stack of sshd.

@@ -165,6 +165,7 @@ fn supervise(session: &Session, worker: &Child, socket: &OwnedFd, log: &Syslog) 
     };
     let pid = if let Begun::Inside { child, .. } = &begun { child.pid() } else { worker.pid() };
     let _registered = register(session, target, user, pid, log);
+    let _used = register::use_of(session);
     let began = Instant::now();
     let ended = match &begun {
         Begun::Inside { child, leader, target, .. } => {

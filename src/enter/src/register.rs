@@ -2,12 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use vestibule::paths;
+use vestibule::used::{self, Used};
+
+use crate::args::Session;
 
 /// What the register says of a session; `vestibulectl sessions` reads it.
 #[derive(Serialize)]
@@ -32,6 +36,12 @@ pub(crate) struct Entry<'a> {
 /// As open(2) and write(2).
 pub(crate) fn enter(entry: &Entry<'_>) -> io::Result<Registered> {
     Registered::new(Path::new(paths::SESSIONS_DIR).join(entry.id), 0o640, entry)
+}
+
+/// Notes for the target's hub that it is in use, on a terminal or without. What fails is worth no session.
+pub(crate) fn use_of(session: &Session) -> Option<Used> {
+    let terminal = if session.pty { used::terminal_of(io::stdin().as_fd()) } else { None };
+    used::begin(session.target, terminal).ok()
 }
 
 /// A place in a register, given up when this is dropped.

@@ -1,5 +1,5 @@
 //! `--follow`: the service. A thread for each source asks at once, then whenever the source has news, and at the latest
-//! every `every` seconds.
+//! every `every` seconds. Another thread tells a hub what is used ([`activity`]).
 //!
 //! SIGHUP begins anew with the configuration as it is then; SIGTERM and SIGINT let what is being written be written, and
 //! end.
@@ -14,6 +14,7 @@ use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use vestibule::store::{Age, Scope};
 
+use crate::activity;
 use crate::args::Args;
 use crate::http::chance;
 use crate::report;
@@ -59,6 +60,13 @@ pub(crate) fn run(args: Args, place: Place, sources: Vec<Source>) -> anyhow::Res
     for source in &service.sources {
         let thread = std::thread::Builder::new().name(source.name.clone());
         thread.spawn(move || service.follow(source)).context("can't start a thread")?;
+    }
+    for source in &service.sources {
+        if let Some(wanted) = source::wanted(source) {
+            let thread = std::thread::Builder::new().name(format!("{}-activity", source.name));
+            let tell = move || activity::tell(source, wanted, service.place.store());
+            thread.spawn(tell).context("can't start a thread")?;
+        }
     }
     let signal = signals.wait().context("signals")?;
     service.ends.store(true, Ordering::SeqCst);

@@ -38,6 +38,12 @@ pub(crate) struct Place {
     prefix: Option<String>,
 }
 
+impl Place {
+    pub(crate) fn store(&self) -> &Path {
+        &self.store
+    }
+}
+
 /// Refreshes what the command line says.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = match &args.config {

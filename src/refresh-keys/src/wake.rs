@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use vestibule::messages::HubLine;
 use vestibule::store::Store;
+use vestibule::target::{Target, TargetId};
 use vestibule_names::login::TargetName;
 
 use crate::settings::Source;
@@ -59,12 +60,12 @@ pub(crate) fn run(store: &Path, sources: &[Source], name: &str, most: Duration) 
 }
 
 /// What the store has of a target.
-struct Known {
+pub(crate) struct Known {
     /// Its own name.
-    target: String,
-    source: String,
+    pub(crate) target: String,
+    pub(crate) source: String,
     /// Those that this source grants it.
-    accounts: Vec<String>,
+    pub(crate) accounts: Vec<String>,
     /// What the hub is told when it is to start it, as JSON.
     options: Option<String>,
 }
@@ -72,6 +73,19 @@ struct Known {
 fn known(store: &Path, name: &TargetName) -> anyhow::Result<Known> {
     let store = Store::open_read(store)?;
     let Some(target) = store.target_named(name.as_str(), None)? else { bail!("there is none of that name") };
+    of(&store, &target)
+}
+
+/// The same by its number; nothing if there is none.
+///
+/// # Errors
+/// The store's.
+pub(crate) fn known_by_id(store: &Path, id: TargetId) -> anyhow::Result<Option<Known>> {
+    let store = Store::open_read(store)?;
+    store.target(id)?.map(|target| of(&store, &target)).transpose()
+}
+
+fn of(store: &Store, target: &Target) -> anyhow::Result<Known> {
     let mut source = None;
     store.targets(Some(target.id), |row| {
         source = row.ok().map(|row| row.source);

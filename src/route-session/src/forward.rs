@@ -45,6 +45,8 @@ pub(crate) fn carry(
         match TcpStream::connect_timeout(address, CONNECT_WITHIN) {
             Ok(stream) => {
                 let guard = guard::begin(session, visitor);
+                // For the target's hub; what fails is worth no session.
+                let _used = vestibule::used::begin(authorised.id, None);
                 relay(&stream, || guard.into_iter().for_each(|guard| guard.stand(session, authorised)));
                 return Ok(ExitCode::SUCCESS);
             }

@@ -63,6 +63,8 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::HOME_SSH, 0o755, root),
         Place::new(paths::RUN_DIR, 0o755, root),
         Place::new(paths::SESSIONS_DIR, 0o770, (0, who.session.gid)),
+        // Sessions write there, for `refresh-keys` to read.
+        Place::new(paths::USED_DIR, 0o770, store),
         Place::new(paths::AGENTS_DIR, 0o700, (who.session.uid, who.session.gid)),
         Place::new(paths::CONNECTIONS_DIR, 0o700, root),
         Place::new(paths::WAKE_DIR, 0o700, root),

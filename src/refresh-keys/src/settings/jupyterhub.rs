@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use vestibule::target::{Driver, Policy};
 
+use crate::activity::Counts;
+
 /// `kind = "jupyterhub"`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +40,12 @@ pub(crate) struct Jupyterhub {
     /// The members of a group may enter the servers of the members of other groups.
     #[serde(default)]
     pub(crate) group_grants: BTreeMap<String, Vec<String>>,
+    /// Which sessions the hub is told of, so that it does not stop their servers as idle.
+    #[serde(default)]
+    pub(crate) activity: Counts,
+    /// Seconds between two reports about one server.
+    #[serde(default = "activity_every")]
+    pub(crate) activity_every: u32,
     /// A user's default server.
     #[serde(default)]
     server: Given,
@@ -86,6 +94,11 @@ pub(crate) struct Shape {
     pub(crate) policy: Option<serde_json::Value>,
 }
 
+/// As often as a server tells the hub of its browsers.
+fn activity_every() -> u32 {
+    300
+}
+
 /// Who one is in the images of Jupyter's docker-stacks.
 const USER: &str = "jovyan";
 
@@ -121,6 +134,9 @@ impl Jupyterhub {
             anyhow::bail!("auth_state_keys: want a JSON Pointer, for one '/ssh_keys'");
         }
         super::network::check_parallel(self.parallel)?;
+        if !(1..=3600).contains(&self.activity_every) {
+            anyhow::bail!("activity_every: want 1 to 3600 seconds");
+        }
         for shape in std::iter::once(self.server()?).chain(self.named()?) {
             let sample = crate::source::Names::new("a", "b", self.escape);
             let fill = |text: &str| sample.fill(text).map_err(|why| anyhow::anyhow!("'{text}': {why}"));
@@ -203,6 +219,8 @@ mod tests {
             "server = { image = 'x' }",
             "escape = 'kubernetes'",
             "parallel = 0",
+            "activity = 'always'",
+            "activity_every = 0",
         ] {
             assert!(hub(wrong).is_err(), "{wrong}");
         }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use vestibule::store::{Scope, StoreError};
 
+use crate::activity::{Counts, Wanted};
 use crate::http::HttpFault;
 use crate::secret::SecretError;
 use crate::settings::{self, Kind};
@@ -160,6 +161,38 @@ pub(crate) fn wakes(source: &settings::Source) -> anyhow::Result<Option<Box<dyn 
         Kind::Feed(settings) if settings.wake_url.is_some() => Some(Box::new(feed::Feed::new(settings)?)),
         _ => None,
     })
+}
+
+/// Wants to know which of its targets are used.
+pub(crate) trait Reports {
+    /// Tells that `target`, which `accounts` are granted, was used last `at`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// It was not told.
+    fn report(&mut self, target: &str, accounts: &[String], at: i64) -> Result<(), SourceFault>;
+}
+
+/// What a source wants to be told; nothing if it wants nothing.
+pub(crate) fn wanted(source: &settings::Source) -> Option<Wanted> {
+    match &source.kind {
+        Kind::Jupyterhub(settings) if settings.activity != Counts::Off => {
+            Some(Wanted { counts: settings.activity, every: settings.activity_every })
+        }
+        _ => None,
+    }
+}
+
+/// A source as a hub that is told.
+///
+/// # Errors
+/// As [`open`]; one that wants nothing.
+pub(crate) fn reports(source: &settings::Source) -> anyhow::Result<Box<dyn Reports + '_>> {
+    match &source.kind {
+        Kind::Jupyterhub(settings) => {
+            Ok(Box::new(jupyterhub::Telling::new(jupyterhub::Jupyterhub::new(settings)?)))
+        }
+        _ => anyhow::bail!("it wants to be told nothing"),
+    }
 }
 
 /// Whether a source starts targets.

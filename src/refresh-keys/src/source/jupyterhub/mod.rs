@@ -1,9 +1,11 @@
 //! `kind = "jupyterhub"`: users and their servers, by the hub's REST API.
 //!
 //! A user is an account; its default server and each server with a name are targets that it is granted. `names.rs` is how
-//! they are called, `api.rs` what the hub answers, `grants.rs` who else may enter, `wake.rs` how a server is started.
+//! they are called, `api.rs` what the hub answers, `grants.rs` who else may enter, `wake.rs` how a server is started, `activity.rs` how the hub is
+//! told that one is used.
 //! Users choose names, so nothing that could be two things is: who comes second is reported and passed over, grants too.
 
+mod activity;
 mod api;
 mod grants;
 mod names;
@@ -23,6 +25,7 @@ use crate::rows::{AccountRow, GrantRow, KeyRow, Row, TargetRow};
 use crate::secret::Secret;
 use crate::settings::jupyterhub::{Jupyterhub as Settings, Shape};
 use crate::sink::Sink;
+pub(crate) use activity::Telling;
 use api::User;
 use grants::Further;
 pub(crate) use names::Names;

@@ -55,7 +55,11 @@ enum Asked {
 
 impl Jupyterhub<'_> {
     /// The server that is the target: its user and its name. Only the owner's servers can be, and the owner has a grant.
-    fn server_of(&self, target: &str, accounts: &[String]) -> Result<Option<(String, String)>, SourceFault> {
+    pub(super) fn server_of(
+        &self,
+        target: &str,
+        accounts: &[String],
+    ) -> Result<Option<(String, String)>, SourceFault> {
         let is_it = |user: &str, server: &str| {
             let row = self.row(user, server).ok();
             row.and_then(|row| TargetName::try_from(row.name.as_str()).ok())
