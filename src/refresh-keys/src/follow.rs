@@ -83,7 +83,7 @@ pub(crate) fn run(args: Args, place: Place, sources: Vec<Source>) -> anyhow::Res
 
 impl Service {
     fn follow(&self, source: &Source) {
-        let every = Duration::from_secs(source.common.every.into());
+        let every = source.common.longest_wait();
         let mut news: Option<Box<dyn News>> = None;
         let mut wanted = vec![Scope::All];
         let mut failures = 0;
@@ -108,7 +108,6 @@ impl Service {
                         continue;
                     }
                     Err(error) => {
-                        news = None;
                         report::log_fault(&format!("source={}: no news: {error:#}", source.name));
                     }
                 }
@@ -121,7 +120,8 @@ impl Service {
                 }
                 told = age;
             }
-            // What happened meanwhile is not known.
+            // What happened meanwhile is not known, and a way on which nothing came may be dead, too.
+            news = None;
             wanted = vec![Scope::All];
             let pause = FIRST.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST).min(every);
             failures = failures.saturating_add(1);

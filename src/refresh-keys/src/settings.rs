@@ -1,6 +1,7 @@
 //! A source's table of the configuration, `[source.NAME]`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -48,6 +49,15 @@ impl Default for Common {
             every: 300,
             allow: Allow::default(),
         }
+    }
+}
+
+impl Common {
+    /// How long `--follow` waits for news before it asks all the same. Keys must not go stale because nothing happens, nor
+    /// because one question had no answer.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        let third = self.max_stale.and_then(|stale| u64::try_from(stale / 3).ok()).unwrap_or(u64::MAX);
+        Duration::from_secs(u64::from(self.every).min(third.max(1)))
     }
 }
 
@@ -172,6 +182,16 @@ mod tests {
             kinds.insert(table["kind"].as_str().unwrap().to_owned());
         }
         assert_eq!(kinds.len(), 6, "{kinds:?}");
+    }
+
+    #[test]
+    fn keys_do_not_go_stale_while_nothing_happens() {
+        for (every, max_stale, want) in
+            [(300, None, 300), (300, Some(60), 20), (300, Some(3600), 300), (10, Some(60), 10), (300, Some(900), 300)]
+        {
+            let common = Common { every, max_stale, ..Common::default() };
+            assert_eq!(common.longest_wait(), Duration::from_secs(want), "{every} {max_stale:?}");
+        }
     }
 
     #[test]

@@ -85,7 +85,9 @@ impl Way {
             config.password(Secret::read(file)?.expose());
         }
         config.connect_timeout(Duration::from_secs(10)).application_name("vestibule refresh-keys");
-        config.tcp_user_timeout(Duration::from_secs(20)).keepalives_idle(Duration::from_secs(30));
+        // Whoever waits for an answer of a machine that is gone without a word waits for the kernel to say so.
+        config.tcp_user_timeout(Duration::from_secs(20)).keepalives_idle(Duration::from_secs(15));
+        config.keepalives_interval(Duration::from_secs(10)).keepalives_retries(3);
         let remote = config.get_hosts().iter().any(|host| match host {
             Host::Tcp(name) => {
                 name != "localhost" && !name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -177,9 +179,25 @@ impl News for Listener {
         };
         let heard = hear(client, most);
         if heard.is_err() {
-            self.client = None;
+            self.let_go();
         }
         heard
+    }
+}
+
+impl Listener {
+    /// Closes the connection. One that has not answered yet is waited for, so nobody waits for that.
+    fn let_go(&mut self) {
+        if let Some(client) = self.client.take() {
+            // Without a thread it is waited for after all.
+            let _ = std::thread::Builder::new().name("last words".to_owned()).spawn(move || drop(client));
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
