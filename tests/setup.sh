@@ -56,6 +56,7 @@ for_tests='
     zsh zsh
     fish fish
     curl curl
+    /usr/sbin/haproxy haproxy
     django-admin python3-django
     lxc-start lxc
     systemd-nspawn systemd-container
@@ -134,6 +135,6 @@ run_apt install --no-install-recommends --no-remove "${missing[@]}" ||
 if [[ -n $has_systemd ]]; then
     while read -r unit; do
         systemctl disable --quiet "$unit" || say "unit '$unit': could not be disabled again"
-    done < <(enabled | comm -13 "$units_before" - | grep -E '^(ssh|docker|containerd|postgresql)')
+    done < <(enabled | comm -13 "$units_before" - | grep -E '^(ssh|docker|containerd|postgresql|haproxy)')
 fi
 usable_rust || die "no usable Rust: $(rustc --version 2>&1), Cargo.toml wants $(sed -n 's/^rust-version = //p' Cargo.toml)"

@@ -244,6 +244,10 @@ server_is_stopped() { ! docker exec jupyter-alice true >/dev/null 2>&1; }
     follow docs/studios.md
 }
 
+@test "docs/bastions.md" {
+    follow docs/bastions.md
+}
+
 @test "docs/operations.md" {
     lab_and_alice
     follow docs/operations.md

@@ -186,9 +186,13 @@ mod tests {
 
     #[test]
     fn keys_do_not_go_stale_while_nothing_happens() {
-        for (every, max_stale, want) in
-            [(300, None, 300), (300, Some(60), 20), (300, Some(3600), 300), (10, Some(60), 10), (300, Some(900), 300)]
-        {
+        for (every, max_stale, want) in [
+            (300, None, 300),
+            (300, Some(60), 20),
+            (300, Some(3600), 300),
+            (10, Some(60), 10),
+            (300, Some(900), 300),
+        ] {
             let common = Common { every, max_stale, ..Common::default() };
             assert_eq!(common.longest_wait(), Duration::from_secs(want), "{every} {max_stale:?}");
         }
