@@ -14,11 +14,11 @@ use vestibule_sys::process::Ended;
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::{fds, pty};
 
+use super::Hop;
 use super::client::Client;
 use super::mux::{Control, Request, Word};
 use super::place::CONTROL;
 use super::said::Said;
-use super::{Hop, end};
 use crate::parser::Way;
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::{SIGHUP, SIGTERM};
@@ -29,8 +29,8 @@ use crate::worker;
 const BEGIN_WITHIN: Duration = Duration::from_secs(17);
 /// The client's log wakes this process; this is for a line that will have other words one day.
 const TICK: Duration = Duration::from_millis(50);
-/// What the client may take to take its leave of the server.
-const LEAVE: Duration = Duration::from_millis(500);
+/// What a client whose connection broke may take to say so and end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How far it is.
 struct Stay<'a> {
@@ -71,10 +71,8 @@ pub(super) fn stay(hop: &Hop<'_>, client: &Client) -> Result<i32, Refused> {
         let _ = pty::restore(io::stderr().as_fd(), modes);
     }
     match over? {
-        Over::HungUp => {
-            end(&client.process, SIGTERM, LEAVE);
-            Ok(128 + SIGHUP)
-        }
+        // The client does not outlive this process, and the kernel tells the server.
+        Over::HungUp => Ok(128 + SIGHUP),
         Over::Session => stay.result(),
     }
 }
@@ -183,7 +181,6 @@ impl Stay<'_> {
     }
 
     fn too_slow(&self) -> Refused {
-        end(&self.client.process, SIGTERM, LEAVE);
         let target = self.hop.facts.name.clone();
         Refused::new(Refusal::NotAnswering { target }, "no session after 17 s")
     }
@@ -193,14 +190,15 @@ impl Stay<'_> {
         let facts = self.hop.facts;
         let process = &self.client.process;
         if let Some(status) = self.status {
-            end(process, SIGTERM, LEAVE);
             return Ok(i32::try_from(status & 0xff).unwrap_or(255));
         }
-        // A client whose connection broke ends by itself, a moment after its sessions.
-        let ended = process.wait_at_most(LEAVE).or_setup("waitid")?;
-        if ended.is_none() {
-            end(process, SIGTERM, LEAVE);
+        take(&self.client.log, &mut self.said);
+        // As ssh(1) has it for a command that a signal ended: which one it was, the client tells nobody.
+        if self.opened && self.said.0.signalled {
+            return Ok(255);
         }
+        // A client whose connection broke ends by itself, a moment after its sessions.
+        let ended = process.wait_at_most(LAST_WORDS).or_setup("waitid")?;
         take(&self.client.log, &mut self.said);
         take(&self.client.errors, &mut self.errors);
         if !self.opened {
@@ -211,7 +209,6 @@ impl Stay<'_> {
             let led = matches!(&facts.way, Way::Ssh { over, .. } if !matches!(over, Transport::Tcp(_)));
             return Err(self.said.0.no_connection(&facts.name, &user, led.then_some(&self.errors.0)));
         }
-        // As ssh(1) has it for a command that a signal ended: which one it was, the client tells nobody.
         self.said.0.no_status(&facts.name, &self.errors.0).map_or(Ok(255), Err)
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// What holds for every target. Each line is there because its default, or a default of some distribution, is another.
+/// `LogVerbose` asks for what [`super::said`] wants to know of debugging, and no more: each line wakes who reads it.
 const ALWAYS: &str = "\
 BatchMode yes
 StrictHostKeyChecking yes
@@ -56,7 +57,8 @@ ConnectionAttempts 1
 TCPKeepAlive yes
 ServerAliveInterval 15
 ServerAliveCountMax 3
-LogLevel DEBUG1
+LogLevel VERBOSE
+LogVerbose sshconnect.c:verify_host_key():*,clientloop.c:client_loop():*,clientloop.c:client_input_channel_req():*
 ";
 
 /// The client's configuration.

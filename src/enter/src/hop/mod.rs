@@ -25,7 +25,6 @@ use vestibule::config::Config;
 use vestibule::messages::{Refusal, Why};
 use vestibule::paths;
 use vestibule::target::{HostKeys, TcpAddress, Transport};
-use vestibule_sys::process;
 
 use crate::args::Session;
 use crate::parser::{Facts, Parser, Way};
@@ -111,14 +110,5 @@ fn lead(hop: &Hop<'_>, over: &Transport, parser: &mut Parser) -> Result<config::
             let refusal = Refusal::Unreachable { target: hop.facts.name.clone(), why: Why::Way };
             Err(Refused::new(refusal, "a second hop over this transport is not in this version"))
         }
-    }
-}
-
-/// Ends a process of the second hop that may not listen: first as it would wish, then at once.
-fn end(child: &process::Child, signal: i32, within: std::time::Duration) {
-    let _ = child.signal(signal);
-    if !matches!(child.wait_at_most(within), Ok(Some(_))) {
-        let _ = child.signal(crate::relay::libc_signal::SIGKILL);
-        let _ = child.wait_at_most(std::time::Duration::from_secs(1));
     }
 }

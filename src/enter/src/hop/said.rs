@@ -23,6 +23,8 @@ pub(super) struct Said {
     lines: VecDeque<String>,
     /// The key, or the certificate, that the server came with.
     offered: Option<String>,
+    /// A signal ended the command.
+    pub(super) signalled: bool,
     /// A proxy key is none, or has a passphrase.
     bad_key: Option<String>,
 }
@@ -49,10 +51,13 @@ impl Said {
 
     fn line(&mut self, line: String) {
         if let Some(text) = line.strip_prefix("debug1: ") {
-            let key = text.strip_prefix("Server host key: ");
-            if let Some(key) = key.or_else(|| text.strip_prefix("Server host certificate: ")) {
+            // `FILE:FUNCTION():LINE (pid=N): `, then the words.
+            let key = text.split_once("Server host key: ");
+            if let Some((_, key)) = key.or_else(|| text.split_once("Server host certificate: ")) {
                 self.offered = Some(key.to_owned());
             }
+            self.signalled |= text.starts_with("clientloop.c:client_input_channel_req()")
+                && text.contains(" rtype exit-signal ");
         } else if line.starts_with("Load key ") {
             self.bad_key = Some(line);
         } else if !line.is_empty()
@@ -183,14 +188,14 @@ mod tests {
     #[test]
     fn the_key_that_came_instead_is_in_the_log() {
         let refused =
-            said("debug1: Server host key: ssh-ed25519 SHA256:x\r\nHost key verification failed.\r\n")
+            said("debug1: sshconnect.c:verify_host_key():1 (pid=1): Server host key: ssh-ed25519 SHA256:x\r\nHost key verification failed.\r\n")
                 .no_connection("lab", "ada", None);
         assert!(refused.cause.contains("offered: ssh-ed25519 SHA256:x"), "{}", refused.cause);
     }
 
     #[test]
     fn a_session_without_a_status_was_lost_only_if_the_client_says_so() {
-        let none = "Authenticated to h ([h]:22) using \"publickey\".\r\ndebug1: rtype exit-signal\r\n";
+        let none = "Authenticated to h ([h]:22) using \"publickey\".\r\ndebug1: clientloop.c:client_input_channel_req():441 (pid=1): channel 2 rtype exit-signal reply 0\r\n";
         let banner = said("a banner\r\n");
         assert!(said(none).no_status("lab", &banner).is_none());
         let end = said("a banner\r\nConnection to h closed by remote host.\r\n");

@@ -10,15 +10,14 @@ use vestibule_sys::pass;
 use vestibule_sys::process::{Child, Ended};
 use vestibule_sys::signals::SignalFd;
 
-use super::end;
 use crate::agent_relay::Relay;
 use crate::by_engine::Ending;
 use crate::monitor::refused_of;
 use crate::relay::Over;
-use crate::relay::libc_signal::SIGHUP;
+use crate::relay::libc_signal::{SIGHUP, SIGKILL};
 use crate::{attend, wire};
 
-/// In which the worker must have ended the client.
+/// In which the worker must have ended.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Stays with the worker to its end.
@@ -34,11 +33,11 @@ pub(crate) fn watch(
     match attend::without_terminal(worker, signals, watch, agent.as_mut())? {
         Over::Ended => ending.ended = worker.wait()?,
         Over::HungUp => {
-            end(worker, SIGHUP, WITHIN);
+            end(worker);
             return Ok(ending);
         }
         Over::Revoked(why) => {
-            end(worker, SIGHUP, WITHIN);
+            end(worker);
             ending.revoked = Some(why);
             return Ok(ending);
         }
@@ -50,4 +49,13 @@ pub(crate) fn watch(
         }
     }
     Ok(ending)
+}
+
+/// Ends the worker: as it would itself, then at once.
+fn end(worker: &Child) {
+    let _ = worker.signal(SIGHUP);
+    if !matches!(worker.wait_at_most(WITHIN), Ok(Some(_))) {
+        let _ = worker.signal(SIGKILL);
+        let _ = worker.wait_at_most(WITHIN);
+    }
 }
