@@ -39,6 +39,7 @@ token_file = "/etc/vestibule/token"
 timeout = 5
 CONF
         printf '%s\n' "${@:2}"
+        printf '[site.%s]\nurl = "http://127.0.0.1:8093"\n' hub other
     } >/etc/vestibule/vestibule.toml.d/hub.toml
 }
 ask() {
@@ -127,6 +128,30 @@ CASES
 @test "what may not be named by root's configuration is not taken" {
     run_ok ask good 'allow = { containers = ["jupyter-a*"] }'
     matches "target 'bob': 'jupyter-bob' is not among the 'allow.containers'" "$output"
+    run_ok ask good
+}
+
+@test "what was learned of a server elsewhere stays, and nobody gets another's place behind the hub's proxy" {
+    local key
+    key=$(cut -d ' ' -f 1,2 "$KEYS/alice.pub")
+    run_ok ask good 'sshd = { site = "hub" }'
+    matches "'hub:/user/alice/sshd/' is not among the 'allow.websockets'" "$output"
+    local with=('sshd = { site = "hub" }' 'allow = { websockets = ["hub:/user/*"] }')
+    run_ok ask good "${with[@]}"
+    run_ok vestibulectl target show alice --json
+    is '{"websocket":{"site":"hub","path":"/user/alice/sshd/"}} "learn"' "$(jq -c '.over, .host_keys' <<<"$output" | xargs -d '\n')"
+    limit vestibulectl target set alice --driver ssh --site hub --path /user/alice/sshd/ --host-key "$key"
+    run_ok ask good "${with[@]}"
+    matches 'hub: unchanged' "$output"
+    run_ok vestibulectl target show alice --json
+    is "[\"$key\"]" "$(jq -c .host_keys.pinned <<<"$output")"
+    # Another way there, another server.
+    run_ok ask good 'sshd = { site = "other" }' 'allow = { websockets = ["*"] }'
+    run_ok vestibulectl target show alice --json
+    is '"learn"' "$(jq -c .host_keys <<<"$output")"
+    run_ok ask twice "${with[@]}"
+    matches "server '..' of user 'erik': the name '..' can't stand there" "$output"
+    matches "server 'a/b' of user 'erik': the name 'a/b' can't stand there" "$output"
     run_ok ask good
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Jupyterhub {
     /// Seconds between two reports about one server.
     #[serde(default = "activity_every")]
     pub(crate) activity_every: u32,
+    /// Servers are on other machines, and have an sshd that the hub's proxy leads to.
+    sshd: Option<Sshd>,
     /// A user's default server.
     #[serde(default)]
     server: Given,
@@ -65,6 +67,18 @@ pub(crate) enum Escape {
     Legacy,
     /// As they are.
     None,
+}
+
+/// How servers' own sshd is reached, as jupyter-sshd-proxy has it behind the hub's proxy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sshd {
+    /// The site of root's configuration, `[site.NAME]`, that is the hub's proxy.
+    site: String,
+    /// The bastion's proxy key; `bastion` unless set. Without it (`""`) users bring keys that their server knows.
+    key: Option<String>,
+    /// Keys, or authorities, that all servers have; each its own, learned when it is first reached, unless set.
+    host_keys: Option<Vec<String>>,
 }
 
 /// What the configuration says of a server.
@@ -108,7 +122,8 @@ impl Jupyterhub {
     /// # Errors
     /// What the configuration should not say.
     pub(crate) fn server(&self) -> anyhow::Result<Shape> {
-        let driver = self.server.driver()?.unwrap_or_else(|| docker("jupyter-{username}"));
+        let driver = self.server.driver()?;
+        let driver = driver.or_else(|| self.sshd("")).unwrap_or_else(|| docker("jupyter-{username}"));
         Ok(self.server.shape(driver, "{username}", &Given::default()))
     }
 
@@ -119,10 +134,34 @@ impl Jupyterhub {
     pub(crate) fn named(&self) -> anyhow::Result<Option<Shape>> {
         let driver = match self.named.driver()? {
             Some(driver) => driver,
+            None if self.sshd.is_some() => match self.sshd("{url_servername}/") {
+                Some(driver) => driver,
+                None => return Ok(None),
+            },
             None if self.server.driver.is_some() || self.server.container.is_some() => return Ok(None),
             None => docker("jupyter-{username}--{servername}"),
         };
         Ok(Some(self.named.shape(driver, "{username}--{servername}", &self.server)))
+    }
+
+    /// The driver for servers that have an sshd, where they do; `of` is the server's part of its path.
+    fn sshd(&self, of: &str) -> Option<serde_json::Value> {
+        let sshd = self.sshd.as_ref()?;
+        // A hub below a path of its own has everything there.
+        let place = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let path = place.find('/').and_then(|at| place.get(at..)).unwrap_or_default();
+        let below = path.trim_end_matches('/').strip_suffix("/hub/api").unwrap_or_default();
+        let path = format!("{below}/user/{{url_username}}/{of}sshd/");
+        let over = serde_json::json!({"websocket": {"site": sshd.site, "path": path}});
+        let key = sshd.key.as_deref().unwrap_or("bastion");
+        if key.is_empty() {
+            return Some(serde_json::json!({"driver": "stream", "over": over}));
+        }
+        let host_keys = match &sshd.host_keys {
+            Some(keys) => serde_json::json!({ "pinned": keys }),
+            None => serde_json::json!("learn"),
+        };
+        Some(serde_json::json!({"driver": "ssh", "over": over, "key": key, "host_keys": host_keys}))
     }
 
     /// Looks for what can't work, whoever the users are.
@@ -134,6 +173,10 @@ impl Jupyterhub {
             anyhow::bail!("auth_state_keys: want a JSON Pointer, for one '/ssh_keys'");
         }
         super::network::check_parallel(self.parallel)?;
+        let whole = |given: &Given| given.driver.is_some() || given.container.is_some();
+        if self.sshd.is_some() && (whole(&self.server) || whole(&self.named)) {
+            anyhow::bail!("want 'sshd', or drivers and containers of servers, not both");
+        }
         if !(1..=3600).contains(&self.activity_every) {
             anyhow::bail!("activity_every: want 1 to 3600 seconds");
         }
@@ -208,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn servers_with_an_sshd_are_behind_the_hubs_proxy() {
+        let driver = |more: &str| {
+            let shape = |shape: Shape| serde_json::from_value::<Driver>(shape.driver).unwrap();
+            let hub = hub(more).unwrap();
+            (shape(hub.server().unwrap()), shape(hub.named().unwrap().unwrap()))
+        };
+        let json = |driver: &Driver| serde_json::to_string(driver).unwrap();
+        let (default, named) = driver("sshd = { site = 'hub' }");
+        assert_eq!(
+            json(&default),
+            r#"{"driver":"ssh","over":{"websocket":{"site":"hub","path":"/user/{url_username}/sshd/"}},"key":"bastion","host_keys":"learn"}"#
+        );
+        assert!(json(&named).contains("/user/{url_username}/{url_servername}/sshd/"));
+        let (own, _) = driver("sshd = { site = 'hub', key = '' }");
+        assert!(matches!(own, Driver::Stream { .. }));
+        const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHlOyUY6YJLK6Qn9yPMTUoC6dKLRSDeLsrXZaTIxSpg2";
+        let (pinned, _) = driver(&format!("sshd = {{ site = 'hub', host_keys = ['cert-authority {KEY}'] }}"));
+        assert!(json(&pinned).contains("cert-authority"));
+        let below: Jupyterhub =
+            toml::from_str("url = 'https://h/jupyter/hub/api/'\ntoken_file = '/t'\nsshd = { site = 'hub' }")
+                .unwrap();
+        assert!(below.server().unwrap().driver.to_string().contains("\"/jupyter/user/{url_username}/sshd/"));
+    }
+
+    #[test]
     fn what_can_not_work_is_a_fault_of_the_configuration() {
         for wrong in [
             "auth_state_keys = 'ssh_keys'",
@@ -220,6 +288,9 @@ mod tests {
             "escape = 'kubernetes'",
             "parallel = 0",
             "activity = 'always'",
+            "sshd = { site = 'hub' }\nserver = { container = 'c' }",
+            "sshd = { site = 'hub', host_keys = ['no key'] }",
+            "sshd = {}",
             "activity_every = 0",
         ] {
             assert!(hub(wrong).is_err(), "{wrong}");

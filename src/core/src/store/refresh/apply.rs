@@ -6,7 +6,7 @@ use vestibule_names::login::{AccountName, TargetName};
 use super::super::change::{ChangeError, Changes, NewKey, NewTarget, Owner};
 use super::{Counts, Refresh, StagedOwner};
 use crate::fingerprint::Fingerprint;
-use crate::target::{LoginUser, TargetId};
+use crate::target::{Driver, HostKeys, LoginUser, TargetId};
 
 /// Rows that are read at a time: a statement can't walk a table that others change.
 const CHUNK: i64 = 512;
@@ -72,7 +72,7 @@ impl Changes<'_> {
     fn take_target(
         &mut self,
         refresh: &Refresh<'_>,
-        new: NewTarget,
+        mut new: NewTarget,
         counts: &mut Counts,
         problems: Problems<'_>,
     ) -> Result<(), ChangeError> {
@@ -98,6 +98,7 @@ impl Changes<'_> {
                 _ => {}
             }
         }
+        self.keep_learned(&name, &mut new.driver)?;
         let json = |settings: serde_json::Result<String>| settings.unwrap_or_default();
         let (driver, policy) =
             (json(serde_json::to_string(&new.driver)), json(serde_json::to_string(&new.policy)));
@@ -118,6 +119,21 @@ impl Changes<'_> {
                     counts.targets.changed += 1;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A source that has host keys learned does not undo what was learned, as long as the same leads to the server.
+    fn keep_learned(&mut self, name: &str, driver: &mut Driver) -> Result<(), ChangeError> {
+        let Driver::Ssh { over, host_keys: host_keys @ HostKeys::Learn, .. } = driver else { return Ok(()) };
+        let sql =
+            "SELECT driver FROM targets WHERE id = (SELECT target_id FROM target_names WHERE name = ?1)";
+        let known: Option<String> = self.one(sql, [name])?;
+        match known.and_then(|json| serde_json::from_str(&json).ok()) {
+            Some(Driver::Ssh { over: same, host_keys: HostKeys::Pinned(keys), .. }) if same == *over => {
+                *host_keys = HostKeys::Pinned(keys);
+            }
+            _ => {}
         }
         Ok(())
     }

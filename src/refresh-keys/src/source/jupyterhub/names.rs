@@ -5,6 +5,7 @@
 
 use vestibule::messages::shown;
 
+use crate::http::percent_encoded;
 use crate::settings::jupyterhub::Escape;
 
 /// One server's names.
@@ -28,7 +29,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// `text` with `{username}`, `{servername}`, `{raw_username}` and `{raw_servername}` filled in. `{account}` stays.
+    /// `text` with `{username}`, `{servername}`, `{raw_username}`, `{raw_servername}`, `{url_username}` and
+    /// `{url_servername}` filled in. `{account}` stays.
     ///
     /// # Errors
     /// A word in braces that nobody knows, or a name that may not stand there as it is.
@@ -43,6 +45,8 @@ impl<'a> Names<'a> {
                 "servername" => out.push_str(plain(&self.server)?),
                 "raw_username" => out.push_str(plain(self.raw_user)?),
                 "raw_servername" => out.push_str(plain(self.raw_server)?),
+                "url_username" => out.push_str(&in_url(self.raw_user)?),
+                "url_servername" => out.push_str(&in_url(self.raw_server)?),
                 "account" => out.push_str("{account}"),
                 _ => return Err(format!("there is no '{{{}}}'", shown(word))),
             }
@@ -71,6 +75,15 @@ impl<'a> Names<'a> {
             other => other.clone(),
         })
     }
+}
+
+/// A name as the hub has it in addresses: percent-encoded, but for `@`. There are proxies that take what is encoded for
+/// what it means, so what means another directory is none.
+fn in_url(name: &str) -> Result<String, String> {
+    if name.contains('\\') {
+        return Err(format!("the name '{}' can't stand there", shown(name)));
+    }
+    Ok(percent_encoded(plain(name)?).replace("%40", "@"))
 }
 
 /// A name that is no path, and no part of one that leads elsewhere.
@@ -137,6 +150,7 @@ mod tests {
             ("jupyter-{username}--{servername}", "jupyter-a-2db--my-20lab"),
             ("{raw_username}", "a-b"),
             ("{raw_servername}!", "My Lab!"),
+            ("/user/{url_username}/{url_servername}/", "/user/a-b/My%20Lab/"),
             ("{account}", "{account}"),
             ("plain", "plain"),
         ] {
@@ -148,6 +162,11 @@ mod tests {
         for hostile in ["..", ".", "", "a/b", "/etc", "a\nb", "{account}"] {
             assert!(Names::new(hostile, "x", Escape::None).fill("/srv/{raw_username}").is_err(), "{hostile}");
             assert!(Names::new("a", hostile, Escape::None).fill("{servername}").is_err(), "{hostile}");
+        }
+        let odd = Names::new("a@b.org", "x%2f..", Escape::Docker);
+        assert_eq!(odd.fill("{url_username}/{url_servername}").as_deref(), Ok("a@b.org/x%252f.."));
+        for hostile in ["..", "", "x/../../bob", "x\\..\\bob", "a\nb"] {
+            assert!(Names::new("a", hostile, Escape::Docker).fill("{url_servername}").is_err(), "{hostile}");
         }
         let driver = serde_json::json!({"a": ["{username}", 1], "b": {"c": "{servername}"}});
         let want = serde_json::json!({"a": ["a-2db", 1], "b": {"c": "my-20lab"}});
