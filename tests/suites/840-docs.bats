@@ -236,9 +236,8 @@ server_is_stopped() { ! docker exec jupyter-alice true >/dev/null 2>&1; }
     ip address add 198.51.100.7/32 dev lo
     useradd --create-home --shell /bin/bash --password '*' studio
     install -d -m 0700 -o studio -g studio /home/studio/.ssh
-    install -m 0600 -o studio -g studio /root/alice.pub /home/studio/.ssh/authorized_keys
     ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/studio_key
-    printf 'studio-7 %s\n' "$(</etc/ssh/studio_key.pub)" >>/etc/ssh/ssh_known_hosts
+    cp /etc/ssh/studio_key.pub /root/studio-7.pub
     printf '%s\n' 'ListenAddress 198.51.100.7:2222' 'HostKey /etc/ssh/studio_key' 'PidFile none' 'Subsystem sftp internal-sftp' >/etc/ssh/studio_config
     detached /run/box/logs/studio.log unshare --uts bash -c 'hostname studio-7; exec /usr/sbin/sshd -D -e -f /etc/ssh/studio_config'
     follow docs/studios.md
