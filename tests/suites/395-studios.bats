@@ -194,6 +194,12 @@ PY
     # As every client meets it.
     run_rc 202 ssh_on_terminal 24x80 -- "$ME@9f00ba12"
     matches 'is not running; start it at https' "$output"
+    # shellcheck disable=SC2046  # options are words
+    run_rc 255 limit sftp $(ssh_options alice) "$ME@9f00ba12@bastion"
+    matches "'9f00ba12' is not running; start it at https" "$stderr$output"
+    # Who only looks like it is not kept for long.
+    # shellcheck disable=SC2046  # options are words
+    run_rc 202 limit ssh $(ssh_options alice) -s "$ME@9f00ba12@bastion" sftp <<<'hello'
     says '{"workspace": 12345, "running": false}'
     run_rc 202 ssh_as "$ME@9f00ba12"
     matches "'9f00ba12' is not running; start it and connect again" "$stderr"

@@ -39,7 +39,6 @@ mod relay;
 mod revoked;
 mod session;
 mod sftp;
-mod sftp_refusal;
 mod terminfo;
 mod trusted;
 mod users;

@@ -9,7 +9,7 @@ use vestibule_sys::entry::ExitCode;
 
 use vestibule::config::Config;
 use vestibule::exit::Exit;
-use vestibule::messages::{Line, Refusal, shown};
+use vestibule::messages::{Line, Refusal, say_by_sftp, shown};
 use vestibule::paths;
 use vestibule::watch::Watch;
 use vestibule_sys::caps::{self, Cap, Caps};
@@ -26,7 +26,7 @@ use crate::register::{self, Entry, Registered};
 use crate::relay::Over;
 use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM, SIGWINCH};
 use crate::waiting::{Look, Waiting};
-use crate::{by_engine, hop, revoked, sftp, sftp_refusal, wire, worker};
+use crate::{by_engine, hop, revoked, sftp, wire, worker};
 
 /// From the fork to the first word of the session's process, less the time in which the target is started. An engine or a
 /// container that takes longer is hung.
@@ -112,7 +112,7 @@ fn refuse(session: &Session, log: &Syslog, code: u8, line: &Line, cause: &str) -
     line.say();
     let is_sftp = |config: &Config| sftp::wish(session.client.command.as_deref(), config) != sftp::Wish::None;
     if !session.pty && Config::load_trusted(Path::new(paths::CONFIG)).is_ok_and(|config| is_sftp(&config)) {
-        sftp_refusal::tell(line.as_str());
+        say_by_sftp(line);
     }
     ExitCode::from(code)
 }

@@ -17,7 +17,7 @@ mod who;
 use std::io::Write;
 use vestibule_sys::entry::ExitCode;
 
-use vestibule::messages::{Refusal, shown};
+use vestibule::messages::{Refusal, say_by_sftp, shown};
 use vestibule::target::Driver;
 use vestibule_sys::syslog::{Severity, Syslog};
 
@@ -66,7 +66,11 @@ fn program() -> ExitCode {
                 severity,
                 format_args!("session={session} result=refused exit={code} cause={:?}", shown(&cause)),
             );
-            refusal.line(session).say();
+            let line = refusal.line(session);
+            line.say();
+            if who::wants_sftp() {
+                say_by_sftp(&line);
+            }
             ExitCode::from(code)
         }
     }

@@ -63,6 +63,16 @@ impl Visitor {
     }
 }
 
+/// Whether they seem to want SFTP: sshd gives what stands behind `Subsystem sftp` for the command. Nothing but how they are
+/// told of a refusal depends on it.
+pub(crate) fn wants_sftp() -> bool {
+    let no_terminal = env::var_os("SSH_TTY").is_none();
+    env::var_os("SSH_ORIGINAL_COMMAND").filter(|_| no_terminal).is_some_and(|command| {
+        let program = command.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        program == b"internal-sftp" || program.ends_with(b"/sftp-server")
+    })
+}
+
 /// An environment entry's bytes from bytes.
 pub(crate) fn os(bytes: Vec<u8>) -> OsString {
     OsString::from_vec(bytes)

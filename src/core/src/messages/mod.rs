@@ -5,6 +5,7 @@
 //! the session's number for an operator to search the log for and which nothing outside of this module can make up.
 //! Causes (paths, errno) go to the log, not to the user.
 
+mod by_sftp;
 mod hub;
 mod line;
 mod notice;
@@ -13,6 +14,7 @@ mod refusal;
 mod tests;
 mod waking;
 
+pub use by_sftp::say_by_sftp;
 pub use hub::HubLine;
 pub use line::{Line, drives_terminal, may_welcome, shown, shown_within};
 pub use notice::Notice;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use vestibule_sys::process::poll_readable;
 
+use super::Line;
+
 /// How long a client is listened to.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clients ask a few times before they give up.
@@ -22,10 +24,11 @@ const VERSION: [u8; 9] = [0, 0, 0, 5, 2, 0, 0, 0, 3];
 const STATUS: u8 = 101;
 const FAILURE: u32 = 4;
 
-/// Answers what comes on standard input on standard output. A client that does not speak the protocol gets nothing.
-pub(crate) fn tell(line: &str) {
+/// Says a line to a client of SFTP: answers with it what comes on standard input, on standard output, for some seconds at
+/// most. A client that does not speak the protocol gets nothing.
+pub fn say_by_sftp(line: &Line) {
     let mut input = Bounded { from: io::stdin().lock(), end: Instant::now() + PATIENCE };
-    let _ = answer(&mut input, &mut io::stdout().lock(), line.trim_end()); // nobody is left to be told
+    let _ = answer(&mut input, &mut io::stdout().lock(), line.as_str().trim_end()); // nobody is left to be told
 }
 
 fn answer(input: &mut impl Read, output: &mut impl Write, message: &str) -> io::Result<()> {
