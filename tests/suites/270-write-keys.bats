@@ -223,6 +223,20 @@ TOML
     has "$LAB" "$(key alice)"
 }
 
+@test "a target of a workspace that is closed has no keys in its file, and one that does not run keeps them for its start" {
+    limit vestibulectl target set lab --workspace 12345 >/dev/null
+    writes
+    has "$LAB" ''
+    printf '[may_enter]\nworkspaces = [12345]\n' >/etc/vestibule/vestibule.toml.d/may.toml
+    limit vestibulectl target set lab --running no >/dev/null
+    writes
+    has "$LAB" "$(key alice)"
+    rm /etc/vestibule/vestibule.toml.d/may.toml
+    limit vestibulectl target set lab --workspace '' --running yes >/dev/null
+    writes
+    has "$LAB" "$(key alice)"
+}
+
 @test "one who is not root can't run it, and as its unit runs it it has what it needs" {
     run_any as_user vestibule "$WRITE"
     is 1 "$status"
