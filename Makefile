@@ -56,6 +56,7 @@ install:
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 0755 $(programs)/route-session $(programs)/sftp-server $(programs)/refresh-keys \
 		$(programs)/write-keys $(libexecdir)/
+	install -m 0711 $(programs)/connect $(libexecdir)/
 	install -m 0750 $(programs)/keys-lookup $(programs)/enter $(libexecdir)/
 	install -m 0755 $(programs)/vestibulectl $(DESTDIR)$(PREFIX)/sbin/vestibulectl
 	install -m 0644 $(nss_module) $(DESTDIR)$(LIBDIR)/libnss_vestibule.so.2

@@ -71,6 +71,8 @@ item_of() {
     for program in "$LIBEXEC"/* /usr/sbin/vestibulectl; do
         # OpenSSH has a page called sftp-server(8) already.
         [[ ${program##*/} != sftp-server ]] || program=vestibule-sftp-server
+        # And the library has connect(2).
+        [[ ${program##*/} != connect ]] || program=vestibule-connect
         run_ok test -s "$MAN/man8/${program##*/}.8"
     done
     run_ok test -s "$MAN/man8/libnss_vestibule.8"

@@ -141,6 +141,9 @@ pub struct Site {
     /// The HTTP proxy on the way there, `http://HOST:PORT`.
     #[serde(default, deserialize_with = "fields::some_origin")]
     pub proxy: Option<String>,
+    /// It may be another machine though it is asked by plain HTTP.
+    #[serde(default)]
+    pub allow_http: bool,
 }
 
 fn nobody() -> String {

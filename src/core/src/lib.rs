@@ -22,6 +22,7 @@ pub mod paths;
 pub mod policy;
 pub mod proof;
 pub mod public_key;
+pub mod secret;
 pub mod still;
 pub mod store;
 pub mod target;

@@ -59,6 +59,9 @@ pub const SFTP_SERVER: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestib
 /// The hub's client; it also asks the hub to start a target.
 pub const REFRESH_KEYS: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/refresh-keys");
 
+/// What carries bytes to targets on other machines.
+pub const CONNECT: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/connect");
+
 /// The account that every login name maps to.
 pub const USER_SESSION: &str = "vestibule";
 /// The account that runs `keys-lookup`.

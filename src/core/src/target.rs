@@ -102,6 +102,15 @@ impl Driver {
         matches!(self, Driver::Tcp { .. } | Driver::Stream { .. })
     }
 
+    /// A stream over TCP is what a target that is a TCP service is, and is treated as one.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        match self {
+            Driver::Stream { over: Transport::Tcp(address) } => Driver::Tcp { address },
+            other => other,
+        }
+    }
+
     /// The engine that knows the target's container, by its name in the configuration.
     #[must_use]
     pub fn engine(&self) -> Option<&String> {

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ use crate::public_key::{PublicKey, PublicKeyError};
 
 /// `keys-lookup` has a deadline of its own; this is for when it is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For an answer from name servers.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(12);
 /// A decision is some hundred bytes and a command.
 const MAX_DECISION: usize = 1 << 20;
 
@@ -78,6 +81,34 @@ pub fn ask(login: &OsStr, shown: &Credential, client: Option<&str>) -> Result<De
     } else {
         Err(format!("keys-lookup is of another version ({})", decision.version))
     }
+}
+
+/// Addresses of a host, given by a name or an address. Names are looked up by getent(1): programs are static, and the C
+/// library's resolver is not.
+///
+/// # Errors
+/// Why there is no answer, for the log.
+pub fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let mut getent = Command::new("/usr/bin/getent");
+    getent
+        .env_clear()
+        .args(["ahosts", "--", host])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let listed = output_of(getent, RESOLVE_WITHIN).map_err(|e| format!("getent ahosts '{host}': {e}"))?;
+    let listed = String::from_utf8_lossy(&listed);
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in listed.lines().filter_map(|l| l.split_ascii_whitespace().next()?.parse::<IpAddr>().ok()) {
+        let address = SocketAddr::new(address, port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
 }
 
 /// What a program prints, if it ends well and in time.

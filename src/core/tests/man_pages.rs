@@ -172,6 +172,9 @@ fn the_defaults_in_the_page_are_the_defaults() {
     for key in ["token_file", "ca_file", "proxy"] {
         assert!(left.remove(&format!("site.NAME.{key}")).unwrap().ends_with("Default: none."), "{key}");
     }
+    assert!(
+        !site.allow_http && left.remove("site.NAME.allow_http").unwrap().ends_with("Default: .Ql false .")
+    );
     assert!(left.remove("site.NAME.url").is_some());
     let engines = Config::default().engine;
     assert!(left.remove("engine.NAME.socket").is_some() && left.is_empty(), "without a default: {left:?}");

@@ -40,6 +40,7 @@ mod revoked;
 mod session;
 mod sftp;
 mod terminfo;
+mod transport;
 mod trusted;
 mod users;
 mod waiting;

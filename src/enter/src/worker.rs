@@ -28,7 +28,7 @@ use crate::relay::libc_signal::SIGHUP;
 use crate::session::{self, Program};
 use crate::sftp::{self, Ready, Server};
 use crate::users::User;
-use crate::{confine, connection, environment, leader, may, terminfo, wake, welcome, wire};
+use crate::{confine, connection, environment, leader, may, terminfo, transport, wake, welcome, wire};
 
 /// Does the work and reports to the monitor; returns the exit code.
 pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i32 {
@@ -119,6 +119,9 @@ fn go(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> Result<i32, R
             let hop = Hop { session, monitor, facts: &facts, config: &config, sftp: sftp.is_some() };
             return hop::run(&hop, parser);
         }
+        (None, Way::Stream(over)) => {
+            return transport::run((session, monitor), &facts, &config, over, parser);
+        }
         (None, _) => return Err(Refused::setup("a tcp target has no namespaces to enter")),
     };
     let Some(group) = container.unified_group().map(fds::duplicate).transpose().or_setup("dup")? else {
@@ -200,8 +203,7 @@ fn find(
             let found = running(engine, container)?;
             may::privileged(config, facts, found.power.as_deref()).map(|()| None)
         }
-        Way::TcpContainer { .. } | Way::TcpFixed | Way::Ssh { .. } => Ok(None),
-        Way::Stream(_) => Err(Refused::setup("targets on other machines can't be reached by this version")),
+        Way::TcpContainer { .. } | Way::TcpFixed | Way::Stream(_) | Way::Ssh { .. } => Ok(None),
     }
 }
 

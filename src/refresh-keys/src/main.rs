@@ -16,7 +16,6 @@ mod progress;
 mod report;
 mod rows;
 mod run;
-mod secret;
 mod settings;
 mod sink;
 mod source;

@@ -1,7 +1,7 @@
 //! The `tcp` driver: standard input and output carried to and from a TCP service, as nc(1) does, for ProxyCommand.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use vestibule_sys::entry::ExitCode;
@@ -11,7 +11,7 @@ use vestibule::paths;
 use vestibule::target::TcpAddress;
 
 use crate::Refused;
-use vestibule::visit::output_of;
+use vestibule::visit::{self, output_of};
 
 use crate::authorise::Authorised;
 use crate::guard;
@@ -36,7 +36,7 @@ pub(crate) fn carry(
         Refused::new(Refusal::Unreachable { target: authorised.target.clone(), why }, cause)
     };
     let addresses = match address {
-        TcpAddress::Fixed { host, port } => resolve(host, *port),
+        TcpAddress::Fixed { host, port } => visit::addresses_of(host, *port),
         TcpAddress::Container { .. } => container_address(authorised),
     };
     let addresses = addresses.map_err(|e| unreachable(Why::AddressUnknown, e))?;
@@ -60,30 +60,6 @@ pub(crate) fn carry(
     };
     let tried: Vec<String> = failures.iter().map(|(address, e)| format!("{address}: {e}")).collect();
     Err(unreachable(why, tried.join("; ")))
-}
-
-/// Addresses of a host. Names are looked up by getent(1): this program is static, and the C library's resolver is not.
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let mut getent = Command::new("/usr/bin/getent");
-    getent
-        .env_clear()
-        .args(["ahosts", "--", host])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let listed = output_of(getent, ASK_WITHIN).map_err(|e| format!("getent ahosts '{host}': {e}"))?;
-    let listed = String::from_utf8_lossy(&listed);
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in listed.lines().filter_map(|l| l.split_ascii_whitespace().next()?.parse::<IpAddr>().ok()) {
-        let address = SocketAddr::new(address, port);
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    Ok(addresses)
 }
 
 /// Where the target's container is now; `enter` may ask the engine, this program may not.

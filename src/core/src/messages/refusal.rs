@@ -111,6 +111,20 @@ pub enum Refusal {
         /// The target's name.
         target: String,
     },
+    /// What leads to a target elsewhere does not.
+    NoWay {
+        /// The target's name.
+        target: String,
+        /// Why, in words for the user, which may be partly another's.
+        why: String,
+    },
+    /// What led to a target elsewhere does so no more.
+    WayLost {
+        /// The target's name.
+        target: String,
+        /// Why, in words for the user, which may be partly another's.
+        why: String,
+    },
     /// What answers for a target elsewhere has another host key than the one that is known.
     NotKnown {
         /// The target's name.
@@ -180,13 +194,13 @@ impl Refusal {
             Refusal::CannotConfine { .. } => Exit::CannotConfine,
             Refusal::NoSuchUser { .. } => Exit::NoSuchUser,
             Refusal::NoShell { .. } | Refusal::NoSftpServer { .. } => Exit::NoShell,
-            Refusal::Unreachable { .. } => Exit::Unreachable,
+            Refusal::Unreachable { .. } | Refusal::NoWay { .. } => Exit::Unreachable,
             Refusal::NoTerminal
             | Refusal::TerminalRefused
             | Refusal::SftpRefused
             | Refusal::OnlyBytes
             | Refusal::NotText => Exit::Unsupported,
-            Refusal::Stopped { .. } | Refusal::Lost { .. } => Exit::Stopped,
+            Refusal::Stopped { .. } | Refusal::Lost { .. } | Refusal::WayLost { .. } => Exit::Stopped,
             Refusal::NotKnown { .. } | Refusal::NothingKnown { .. } => Exit::NotKnown,
             Refusal::KeyRefused { .. } => Exit::KeyRefused,
             Refusal::NotWoken { .. } => Exit::NotWoken,
@@ -207,6 +221,9 @@ impl Refusal {
         Line::of(self, session)
     }
 }
+
+/// Of words that are partly another's.
+const MAX_WHY: usize = 320;
 
 /// What to do where nothing but a look at the log helps.
 const TELL: &str = "tell the operator this session's number";
@@ -283,6 +300,14 @@ impl fmt::Display for Refusal {
             }
             Refusal::Lost { target } => {
                 write!(f, "the connection to '{}' was lost; connect again, or {TELL}", shown(target))
+            }
+            Refusal::NoWay { target, why } => {
+                let (target, why) = (shown(target), shown_within(why, MAX_WHY));
+                write!(f, "'{target}' can't be reached: {why}; try again later, or {TELL}")
+            }
+            Refusal::WayLost { target, why } => {
+                let (target, why) = (shown(target), shown_within(why, MAX_WHY));
+                write!(f, "the connection to '{target}' was lost: {why}; connect again, or {TELL}")
             }
             Refusal::NotKnown { target } => write!(
                 f,

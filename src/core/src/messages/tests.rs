@@ -32,6 +32,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::NoSftpServer { why: why(Errno::EPERM) },
         Refusal::Store,
         Refusal::Unreachable { target: target(), why: why(Errno::ECONNREFUSED) },
+        Refusal::NoWay {
+            target: target(),
+            why: "the site 'hub' answers 404: there is no such server, or it does not run".to_owned(),
+        },
         Refusal::NoTerminal,
         Refusal::TerminalRefused,
         Refusal::SftpRefused,
@@ -39,6 +43,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::NotText,
         Refusal::Stopped { target: target() },
         Refusal::Lost { target: target() },
+        Refusal::WayLost { target: target(), why: "the site 'hub' hung up in the middle".to_owned() },
         Refusal::NotWoken { target: target(), step: WakeStep::Start, seconds: 0, words: None },
         Refusal::NotWoken { target: target(), step: WakeStep::Running, seconds: 7, words: None },
         Refusal::NotWoken { target: target(), step: WakeStep::Probe, seconds: 300, words: None },
@@ -58,7 +63,7 @@ fn refusals() -> Vec<Refusal> {
     let mut kinds: Vec<usize> = all.iter().map(number).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, (0..=29).collect::<Vec<_>>(), "one of each");
+    assert_eq!(kinds, (0..=31).collect::<Vec<_>>(), "one of each");
     all
 }
 
@@ -95,6 +100,8 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::NotKnown { .. } => 27,
         Refusal::NothingKnown { .. } => 28,
         Refusal::KeyRefused { .. } => 29,
+        Refusal::NoWay { .. } => 30,
+        Refusal::WayLost { .. } => 31,
     }
 }
 

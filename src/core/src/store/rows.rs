@@ -6,7 +6,7 @@ use rusqlite::Row;
 use vestibule_names::login::TargetName;
 
 use super::error::StoreError;
-use crate::target::{LoginUser, Target, TargetId};
+use crate::target::{Driver, LoginUser, Target, TargetId};
 
 /// A row of `targets` (id, name, driver, login_user, home, policy), before its texts are read.
 pub(super) struct RawTarget {
@@ -46,7 +46,7 @@ impl RawTarget {
         Ok(Target {
             id: TargetId(id),
             name: TargetName::try_from(name.as_str()).map_err(|why| fault("name", &why))?,
-            driver: serde_json::from_str(&driver).map_err(|why| fault("driver", &why))?,
+            driver: serde_json::from_str::<Driver>(&driver).map_err(|why| fault("driver", &why))?.settled(),
             login_user: LoginUser::from(login_user.as_str()),
             home,
             policy: serde_json::from_str(&policy).map_err(|why| fault("policy", &why))?,

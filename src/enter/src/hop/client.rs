@@ -76,7 +76,7 @@ fn prepare(user: &User, said: &OwnedFd, parent: &OwnedFd) -> io::Result<()> {
 }
 
 /// Becomes the user of the second hop for good.
-pub(super) fn become_hop(user: &User) -> io::Result<()> {
+pub(crate) fn become_hop(user: &User) -> io::Result<()> {
     caps::no_new_privs()?;
     process::become_user(user.uid, user.gid, &[user.gid])?;
     caps::drop_all()?;

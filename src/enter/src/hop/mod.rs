@@ -31,6 +31,8 @@ use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
 use crate::users::User;
 use crate::{address, worker};
+pub(crate) use client::become_hop;
+pub(crate) use place::bastions_network;
 pub(crate) use watch::watch;
 
 /// A session that goes on to another machine.
@@ -55,7 +57,7 @@ pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
             "its host keys are to be learned: vestibulectl target learn-host-keys",
         ));
     };
-    let user = hop_user(&mut parser)?;
+    let user = user_of_host(&mut parser, paths::USER_HOP)?;
     let way = lead(hop, over, &mut parser)?;
     parser.end();
     let identities = keys::read(key, user.uid)?;
@@ -79,19 +81,17 @@ pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
         worker::tell(hop.monitor.as_fd(), &[b"agent"], Some(listener.as_fd()));
     }
     drop(place.agent);
-    client::become_hop(&user).or_setup("becoming the user of the second hop")?;
+    become_hop(&user).or_setup("becoming the user of the second hop")?;
     attend::stay(hop, &client)
 }
 
-/// The user that the client runs as.
-fn hop_user(parser: &mut Parser) -> Result<User, Refused> {
+/// A user of this host that something runs as.
+pub(crate) fn user_of_host(parser: &mut Parser, name: &str) -> Result<User, Refused> {
     let read = |file: &str| fs::read(file).or_setup(format_args!("'{file}'"));
-    let user = parser.user_of_host(paths::USER_HOP, &read("/etc/passwd")?, &read("/etc/group")?)?;
+    let user = parser.user_of_host(name, &read("/etc/passwd")?, &read("/etc/group")?)?;
     user.ok_or_else(|| {
-        Refused::setup(format_args!(
-            "user '{}' is not in the bastion's /etc/passwd; run 'vestibulectl init'",
-            paths::USER_HOP
-        ))
+        let what = if name == paths::USER_HOP { "; run 'vestibulectl init'" } else { "" };
+        Refused::setup(format_args!("user '{name}' is not in the bastion's /etc/passwd{what}"))
     })
 }
 

@@ -66,7 +66,7 @@ pub(super) fn make(files: &[(String, Vec<u8>)], user: &User, agent: bool) -> Res
 }
 
 /// Where forwards end elsewhere, `pam_vestibule` has moved the connection away from the bastion's network.
-fn bastions_network() -> io::Result<()> {
+pub(crate) fn bastions_network() -> io::Result<()> {
     let network = namespaces::network_of(&ProcDir::open(1)?)?;
     if namespaces::is_another(std::os::fd::AsFd::as_fd(&network), Kind::Net)? {
         namespaces::move_into(std::os::fd::AsFd::as_fd(&network), Kind::Net)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::secret::Secret;
+use vestibule::secret::Secret;
 
 /// How a hub is asked.
 #[derive(Debug, Clone)]

@@ -10,9 +10,9 @@ use vestibule::store::Scope;
 use super::{Answer, Ask, News, Source, SourceFault, Wakes};
 use crate::http::{Client, Page, Question, Reply, percent_encoded};
 use crate::rows::Row;
-use crate::secret::Secret;
 use crate::settings::network::Feed as Settings;
 use crate::sink::Sink;
+use vestibule::secret::Secret;
 
 /// Rows that a page is asked for.
 const LIMIT: usize = 5000;

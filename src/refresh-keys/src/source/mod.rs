@@ -16,10 +16,10 @@ use vestibule::store::{Scope, StoreError};
 
 use crate::activity::{Counts, Wanted};
 use crate::http::HttpFault;
-use crate::secret::SecretError;
 use crate::settings::{self, Kind};
 use crate::sink::Sink;
 pub(crate) use jupyterhub::Names;
+use vestibule::secret::SecretError;
 
 /// What a source is asked.
 #[derive(Debug)]

@@ -19,10 +19,10 @@ use vestibule::store::{KeyFilter, Scope, Store};
 use super::{Answer, Ask, Source, SourceFault, parallel};
 use crate::http::{Client, HttpFault, Page, Question, Reply, percent_encoded};
 use crate::rows::{KeyRow, Row};
-use crate::secret::Secret;
 use crate::settings::network::Url as Settings;
 use crate::sink::Sink;
 use memory::{Known, Memory, sum};
+use vestibule::secret::Secret;
 
 /// Bytes of a file of keys.
 const MAX_FILE: usize = 256 << 10;

@@ -22,13 +22,13 @@ use vestibule::store::{Scope, Store};
 use super::{Answer, Ask, Source, SourceFault, parallel};
 use crate::http::{Client, Question, Reply, percent_encoded};
 use crate::rows::{AccountRow, GrantRow, KeyRow, Row, TargetRow};
-use crate::secret::Secret;
 use crate::settings::jupyterhub::{Jupyterhub as Settings, Shape};
 use crate::sink::Sink;
 pub(crate) use activity::Telling;
 use api::User;
 use grants::Further;
 pub(crate) use names::Names;
+use vestibule::secret::Secret;
 
 /// Users that a page is asked for; a hub gives 200 at most, unless it is set otherwise.
 const LIMIT: u64 = 100;

@@ -12,12 +12,12 @@ const MAX: u64 = 8 * 1024;
 
 /// A token or a password. `Debug` does not show it.
 #[derive(Clone)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("can't use the secret in '{}': {why}", .path.display())]
-pub(crate) struct SecretError {
+pub struct SecretError {
     path: PathBuf,
     why: String,
 }
@@ -28,7 +28,7 @@ impl Secret {
     ///
     /// # Errors
     /// What is wrong with the file; nothing of what is in it.
-    pub(crate) fn read(path: &Path) -> Result<Secret, SecretError> {
+    pub fn read(path: &Path) -> Result<Secret, SecretError> {
         let fault = |why: String| SecretError { path: path.to_owned(), why };
         let text = read_file(path)
             .map_err(|error| fault(error.to_string()))?
@@ -44,7 +44,7 @@ impl Secret {
     }
 
     /// The secret itself, for the one place that sends it.
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -62,7 +62,7 @@ fn read_file(path: &Path) -> io::Result<Result<String, &'static str>> {
         return Ok(Err("it is not a regular file"));
     }
     if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
-        return Ok(Err("it belongs to another user; chown it to vestibule-refresh"));
+        return Ok(Err("it belongs to another user; chown it to the one who reads it"));
     }
     if meta.mode() & 0o077 != 0 {
         return Ok(Err("others can read or write it; chmod it to 0600 or less"));
