@@ -16,6 +16,7 @@ mod dial;
 mod failure;
 mod handshake;
 mod origin;
+mod pass;
 mod site;
 mod trust;
 mod unix;
@@ -67,6 +68,7 @@ fn run(args: &args::Args) -> Result<Carried, Failure> {
     let signals = SignalFd::new(&ENDING).map_err(|e| Failure::setup(format_args!("signalfd: {e}")))?;
     match &args.over {
         Over::Unix(path) => carry::carry(&mut unix::connect(path)?, &signals),
+        Over::Pass(from) => pass::pass(from).map(|()| Carried::Whole),
         Over::Websocket { site, path } => {
             let site = site::Site::of_configuration(site)?;
             carry::carry(&mut websocket::open(&site, path, args.within)?, &signals)

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where `enter` and `route-session` name a standard stream, and why that is no word of theirs to a session's user.
-const KNOWN: [(&str, &str); 14] = [
+const KNOWN: [(&str, &str); 13] = [
     ("enter/src/address.rs", "an address, to a program"),
     ("enter/src/args.rs", "to_operator, for who runs it by hand"),
     ("enter/src/attend.rs", "is looked at, not written to"),
@@ -15,7 +15,6 @@ const KNOWN: [(&str, &str); 14] = [
     ("enter/src/hop/attend.rs", "given to the second hop's client; is looked at, not written to"),
     ("enter/src/hop/client.rs", "a pipe to the log"),
     ("enter/src/session.rs", "the target's words of welcome"),
-    ("enter/src/sftp_refusal.rs", "a line of messages, in packets of SFTP"),
     ("enter/src/transport/raw.rs", "given to what leads to the target, for the target's own bytes"),
     ("enter/src/transport/start.rs", "a pipe to the worker"),
     ("enter/src/waiting.rs", "is looked at, not written to"),

@@ -374,8 +374,6 @@ pub enum Why {
     Silence,
     /// What answers hung up, or is no SSH server.
     NoSsh,
-    /// What leads there did not do it.
-    Way,
 }
 
 impl From<&io::Error> for Why {
@@ -395,7 +393,6 @@ impl fmt::Display for Why {
             Why::NoAddress => "it has no address",
             Why::Silence => "it does not answer",
             Why::NoSsh => "what answers hung up, or is no SSH server",
-            Why::Way => "the way there is closed",
         })
     }
 }

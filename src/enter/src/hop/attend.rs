@@ -2,27 +2,29 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::read;
-use vestibule::messages::Refusal;
+use vestibule::exit::Exit;
+use vestibule::messages::{Refusal, shown};
 use vestibule::paths;
-use vestibule::target::Transport;
 use vestibule_sys::process::Ended;
 use vestibule_sys::signals::SignalFd;
-use vestibule_sys::{fds, pty};
+use vestibule_sys::syslog::{Severity, Syslog};
+use vestibule_sys::{fds, pass, pty};
 
 use super::Hop;
 use super::client::Client;
 use super::mux::{Control, Request, Word};
 use super::place::CONTROL;
 use super::said::Said;
-use crate::parser::Way;
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::{SIGHUP, SIGTERM};
 use crate::relay::{is_in, wait};
+use crate::transport::Led;
 use crate::worker;
 
 /// From the start of the client to the session. The client itself gives a server 10 seconds to connect and exchange keys.
@@ -32,10 +34,18 @@ const TICK: Duration = Duration::from_millis(50);
 /// What a client whose connection broke may take to say so and end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// What leads there, where that is another process than the client, and how the client gets hold of it.
+pub(super) struct Way {
+    pub(super) led: Led,
+    /// Where the client comes for the connection, and the connection, until it came.
+    pub(super) waiting: Option<(UnixListener, UnixStream)>,
+}
+
 /// How far it is.
 struct Stay<'a> {
     hop: &'a Hop<'a>,
     client: &'a Client,
+    way: Option<Way>,
     control: Option<Control>,
     opened: bool,
     status: Option<u32>,
@@ -54,11 +64,12 @@ enum Over {
 }
 
 /// Stays to the end of the session; the exit status.
-pub(super) fn stay(hop: &Hop<'_>, client: &Client) -> Result<i32, Refused> {
+pub(super) fn stay(hop: &Hop<'_>, client: &Client, way: Option<Way>) -> Result<i32, Refused> {
     let signals = SignalFd::new(&[SIGHUP, SIGTERM]).or_setup("signalfd")?;
     let mut stay = Stay {
         hop,
         client,
+        way,
         control: None,
         opened: false,
         status: None,
@@ -87,6 +98,7 @@ impl Stay<'_> {
             let none = self.client.process.as_fd();
             let open = |fd, on: bool| if on { asked(fd, true) } else { asked(none, false) };
             let control = self.control.as_ref().map_or(asked(none, false), |c| asked(c.as_fd(), true));
+            let waiting = self.way.as_ref().and_then(|way| way.waiting.as_ref());
             let mut polled = [
                 asked(self.client.process.as_fd(), true),
                 asked(signals.as_fd(), true),
@@ -94,6 +106,7 @@ impl Stay<'_> {
                 open(self.client.log.as_fd(), self.said.1),
                 open(self.client.errors.as_fd(), self.errors.1),
                 control,
+                waiting.map_or(asked(none, false), |(listener, _)| asked(listener.as_fd(), true)),
             ];
             let limit = if self.opened {
                 PollTimeout::NONE
@@ -116,6 +129,9 @@ impl Stay<'_> {
             if ready(4) {
                 take(&self.client.errors, &mut self.errors);
             }
+            if ready(6) {
+                self.hand_over()?;
+            }
             if ready(5) {
                 self.listen()?;
             } else if self.control.is_none() {
@@ -128,6 +144,16 @@ impl Stay<'_> {
                 return Ok(Over::Session);
             }
         }
+    }
+
+    /// Gives the client the connection that it came for, and keeps nothing of it.
+    fn hand_over(&mut self) -> Result<(), Refused> {
+        let Some((listener, connection)) = self.way.as_mut().and_then(|way| way.waiting.take()) else {
+            return Ok(());
+        };
+        let given =
+            listener.accept().and_then(|(to, _)| pass::send(to.as_fd(), &[0], Some(connection.as_fd())));
+        given.or_setup("handing the connection over")
     }
 
     fn listen(&mut self) -> Result<(), Refused> {
@@ -176,6 +202,17 @@ impl Stay<'_> {
             }
         }
         let facts = self.hop.facts;
+        if let (true, Some(key)) = (self.hop.is_learning(), &self.said.0.offered) {
+            Syslog::open("enter").line(
+                Severity::Info,
+                format_args!(
+                    "session={} event=host-key target={} key={:?}",
+                    self.hop.session.id,
+                    shown(&facts.name),
+                    shown(key)
+                ),
+            );
+        }
         worker::tell(self.hop.monitor.as_fd(), &[b"hop", facts.name.as_bytes(), &facts.login_user], None);
         Ok(())
     }
@@ -206,10 +243,27 @@ impl Stay<'_> {
                 return Err(Refused::setup(self.errors.0.cause()));
             }
             let user = String::from_utf8_lossy(&facts.login_user);
-            let led = matches!(&facts.way, Way::Ssh { over, .. } if !matches!(over, Transport::Tcp(_)));
-            return Err(self.said.0.no_connection(&facts.name, &user, led.then_some(&self.errors.0)));
+            let refused = self.said.0.no_connection(&facts.name, &user);
+            // What the client saw of what leads there is its end.
+            let silent = [Exit::Unreachable, Exit::NotAnswering].contains(&refused.refusal.exit());
+            let other = if silent { self.no_way()? } else { None };
+            if other.is_none() && self.way.as_ref().is_some_and(|way| way.waiting.is_some()) {
+                // Who was to fetch the connection did not come.
+                return Err(Refused::setup(format_args!("{}; {}", self.errors.0.cause(), refused.cause)));
+            }
+            return Err(other.unwrap_or(refused));
+        }
+        if let Some(refused) = self.no_way()? {
+            return Err(refused);
         }
         self.said.0.no_status(&facts.name, &self.errors.0).map_or(Ok(255), Err)
+    }
+
+    /// Why what leads there did so no longer, if it was that.
+    fn no_way(&self) -> Result<Option<Refused>, Refused> {
+        let Some(way) = &self.way else { return Ok(None) };
+        let ended = way.led.process.wait_at_most(LAST_WORDS).or_setup("waitid")?;
+        Ok(ended.and_then(|ended| way.led.failure(ended, &self.hop.facts.name)))
     }
 }
 

@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 use vestibule::paths;
 use vestibule_sys::namespaces::{self, Kind};
 use vestibule_sys::process::{self, Child};
+use vestibule_sys::procfs::ProcDir;
 use vestibule_sys::{caps, exec, fds, signals};
 
 use super::place::LOG;
@@ -29,7 +31,7 @@ pub(super) struct Client {
     _alive: OwnedFd,
 }
 
-/// Starts it. To be called as root; takes `/proc` from this process, whose mounts the client shares.
+/// Starts it. To be called as root.
 pub(super) fn start(user: &User, log: OwnedFd) -> Result<Client, Refused> {
     let words = |all: &[&str]| all.iter().map(|word| CString::new(*word)).collect::<Result<Vec<_>, _>>();
     let (config, log_file) = (format!("{}/config", paths::HOP_DIR), format!("{}/{LOG}", paths::HOP_DIR));
@@ -40,6 +42,10 @@ pub(super) fn start(user: &User, log: OwnedFd) -> Result<Client, Refused> {
     let (errors, said) = process::pipe().or_setup("pipe")?;
     let (parents, alive) = process::pipe().or_setup("pipe")?;
     fds::set_nonblocking(errors.as_fd(), true).or_setup("fcntl")?;
+    // What leads there may have been started in a pid namespace of its own.
+    let own = ProcDir::own().and_then(|own| own.file("ns/pid", OFlag::O_RDONLY));
+    let back = own.and_then(|own| namespaces::move_into(own.as_fd(), Kind::Pid));
+    back.or_setup("the pid namespace")?;
     // Its processes, and `connect`'s, are in a pid namespace of their own: they can't see those of other sessions, which
     // have the same user, and the end of the first ends all.
     namespaces::leave_for_new(Kind::Pid).or_setup("a pid namespace")?;
@@ -63,6 +69,7 @@ fn prepare(user: &User, said: &OwnedFd, parent: &OwnedFd) -> io::Result<()> {
         fds::become_std(fd, number)?;
     }
     let harmless = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    namespaces::leave_for_new(Kind::Mnt)?; // `/proc` stays what it is for the parent
     mount(Some("proc"), "/proc", Some("proc"), harmless, None::<&str>)?;
     become_hop(user)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;

@@ -8,10 +8,14 @@ use std::fmt::Write;
 use vestibule::paths;
 use vestibule::target::HostKey;
 
+use super::place::WAY;
+
 /// What leads to the server.
 pub(super) enum Lead {
     /// A TCP connection.
     Address { host: String, port: u16 },
+    /// A connection that stands; it is handed over.
+    HandedOver,
 }
 
 /// What is wanted of a client.
@@ -24,13 +28,14 @@ pub(super) struct Wanted<'a> {
     pub(super) identities: &'a [&'a str],
     /// The session's client lends its agent.
     pub(super) agent: bool,
+    /// Any host key will do: what leads there proves where it leads.
+    pub(super) proven: bool,
 }
 
 /// What holds for every target. Each line is there because its default, or a default of some distribution, is another.
 /// `LogVerbose` asks for what [`super::said`] wants to know of debugging, and no more: each line wakes who reads it.
 const ALWAYS: &str = "\
 BatchMode yes
-StrictHostKeyChecking yes
 GlobalKnownHostsFile /dev/null
 UpdateHostKeys no
 CheckHostIP no
@@ -68,6 +73,7 @@ pub(super) fn text(wanted: &Wanted<'_>) -> Result<String, String> {
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(text, "{key} {value}"); // to a String
     };
+    line("StrictHostKeyChecking", if wanted.proven { "accept-new" } else { "yes" });
     line("HostKeyAlias", &alias(wanted.target));
     line("UserKnownHostsFile", &format!("{here}/known_hosts"));
     line("ControlPath", &format!("{here}/control"));
@@ -75,6 +81,10 @@ pub(super) fn text(wanted: &Wanted<'_>) -> Result<String, String> {
         Lead::Address { host, port } => {
             line("HostName", host_name(host)?);
             line("Port", &port.to_string());
+        }
+        Lead::HandedOver => {
+            line("ProxyCommand", &format!("{} --pass {here}/{WAY}", paths::CONNECT));
+            line("ProxyUseFdpass", "yes");
         }
     }
     line("User", user(wanted.user)?);
@@ -132,7 +142,7 @@ mod tests {
 
     fn wanted<'a>(user: &'a str, way: &'a Lead) -> Wanted<'a> {
         let identities = &["key", "key-cert.pub", "old"];
-        Wanted { target: "Lab", user: user.as_bytes(), way, identities, agent: false }
+        Wanted { target: "Lab", user: user.as_bytes(), way, identities, agent: false, proven: false }
     }
 
     fn at(host: &str) -> Lead {
@@ -154,6 +164,7 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");
         }
         assert!(!text.contains("ForwardAgent"), "{text}");
+        assert!(text.contains("StrictHostKeyChecking yes\n") && !text.contains("ProxyCommand"), "{text}");
         let keys = text.lines().map(|line| line.split(' ').next().unwrap());
         let single = keys.filter(|key| !matches!(*key, "IdentityFile" | "CertificateFile"));
         let mut seen = std::collections::BTreeSet::new();

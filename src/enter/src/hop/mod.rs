@@ -20,15 +20,17 @@ mod watch;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use vestibule::config::Config;
-use vestibule::messages::{Refusal, Why};
+use vestibule::messages::Refusal;
 use vestibule::paths;
-use vestibule::target::{HostKeys, TcpAddress, Transport};
+use vestibule::target::{HostKey, HostKeys, TcpAddress, Transport};
 
 use crate::args::Session;
 use crate::parser::{Facts, Parser, Way};
 use crate::refused::{OrRefuse, Refused};
+use crate::transport::{self, Journey, Led};
 use crate::users::User;
 use crate::{address, worker};
 pub(crate) use client::become_hop;
@@ -45,30 +47,41 @@ pub(crate) struct Hop<'a> {
     pub(crate) sftp: bool,
 }
 
+impl Hop<'_> {
+    /// Whether the server's keys are still to be learned.
+    fn is_learning(&self) -> bool {
+        matches!(&self.facts.way, Way::Ssh { host_keys: HostKeys::Learn, .. })
+    }
+}
+
 /// Takes the session there and stays to its end. The exit status.
 pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
     let Way::Ssh { over, key, host_keys } = &hop.facts.way else {
         return Err(Refused::setup("no second hop leads to this target"));
     };
-    let HostKeys::Pinned(known) = host_keys else {
-        let refusal = Refusal::NothingKnown { target: hop.facts.name.clone() };
-        return Err(Refused::new(
-            refusal,
-            "its host keys are to be learned: vestibulectl target learn-host-keys",
-        ));
+    let known: &[HostKey] = match host_keys {
+        HostKeys::Pinned(known) => known,
+        HostKeys::Learn if proves(over, hop.config) => &[],
+        HostKeys::Learn => {
+            let refusal = Refusal::NothingKnown { target: hop.facts.name.clone() };
+            let cause = "its host keys are to be learned, and nothing proves where this way leads";
+            return Err(Refused::new(refusal, cause));
+        }
     };
     let user = user_of_host(&mut parser, paths::USER_HOP)?;
-    let way = lead(hop, over, &mut parser)?;
-    parser.end();
+    // In this order: from where a transport is started, keys are not to be seen.
     let identities = keys::read(key, user.uid)?;
+    let (lead, way) = lead(hop, over, &mut parser)?;
+    parser.end();
     let agent = hop.session.client.agent.is_some();
     let names: Vec<&str> = identities.iter().map(|(name, _)| name.as_str()).collect();
     let wanted = config::Wanted {
         target: &hop.facts.name,
         user: &hop.facts.login_user,
-        way: &way,
+        way: &lead,
         identities: &names,
         agent,
+        proven: hop.is_learning(),
     };
     let mut files = vec![
         ("config".to_owned(), config::text(&wanted).map_err(Refused::setup)?.into_bytes()),
@@ -76,13 +89,32 @@ pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
     ];
     files.extend(identities);
     let place = place::make(&files, &user, agent)?;
+    place::hide(hop.config.site.values().filter_map(|site| site.token_file.as_deref()))?;
+    let way = match way {
+        Some((led, connection)) => {
+            Some(attend::Way { led, waiting: Some((place::open_way(&user)?, connection)) })
+        }
+        None => None,
+    };
     let client = client::start(&user, place.log)?;
     if let Some(listener) = &place.agent {
         worker::tell(hop.monitor.as_fd(), &[b"agent"], Some(listener.as_fd()));
     }
     drop(place.agent);
     become_hop(&user).or_setup("becoming the user of the second hop")?;
-    attend::stay(hop, &client)
+    attend::stay(hop, &client, way)
+}
+
+/// Whether whoever answers at the end of a transport is the one that is meant, whatever key it has: the operator's own
+/// command or socket, or a site with a certificate.
+fn proves(over: &Transport, config: &Config) -> bool {
+    match over {
+        Transport::Tcp(_) => false,
+        Transport::Unix(_) | Transport::Command(_) => true,
+        Transport::Websocket { site, .. } => {
+            config.site.get(site).is_some_and(|site| site.url.starts_with("https://"))
+        }
+    }
 }
 
 /// A user of this host that something runs as.
@@ -95,20 +127,26 @@ pub(crate) fn user_of_host(parser: &mut Parser, name: &str) -> Result<User, Refu
     })
 }
 
-/// What leads to the server.
-fn lead(hop: &Hop<'_>, over: &Transport, parser: &mut Parser) -> Result<config::Lead, Refused> {
+/// What leads to the server; a process that has been started for it, and the other end of its connection.
+fn lead(
+    hop: &Hop<'_>,
+    over: &Transport,
+    parser: &mut Parser,
+) -> Result<(config::Lead, Option<(Led, UnixStream)>), Refused> {
     match over {
         Transport::Tcp(TcpAddress::Fixed { host, port }) => {
-            Ok(config::Lead::Address { host: host.clone(), port: *port })
+            Ok((config::Lead::Address { host: host.clone(), port: *port }, None))
         }
         Transport::Tcp(TcpAddress::Container { engine, container, port, published }) => {
             let of = address::Of { engine, container, port: *port, published: *published };
             let (host, port) = address::of_container(hop.config, &of, &hop.facts.name, parser)?;
-            Ok(config::Lead::Address { host, port })
+            Ok((config::Lead::Address { host, port }, None))
         }
         Transport::Unix(_) | Transport::Command(_) | Transport::Websocket { .. } => {
-            let refusal = Refusal::Unreachable { target: hop.facts.name.clone(), why: Why::Way };
-            Err(Refused::new(refusal, "a second hop over this transport is not in this version"))
+            let (ours, theirs) = UnixStream::pair().or_setup("socketpair")?;
+            let journey = Journey { session: hop.session, facts: hop.facts, config: hop.config };
+            let led = transport::start(journey, over, parser, (theirs.as_fd(), theirs.as_fd()))?;
+            Ok((config::Lead::HandedOver, Some((led, ours))))
         }
     }
 }

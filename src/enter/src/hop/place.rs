@@ -31,6 +31,8 @@ pub(super) struct Place {
 pub(super) const LOG: &str = "log";
 pub(super) const CONTROL: &str = "control";
 const AGENT: &str = "agent";
+/// Where a connection that stands is handed over.
+pub(super) const WAY: &str = "way";
 
 /// Moves this process into the bastion's own network and a mount namespace of its own, and puts `files` there, for `user` to
 /// read.
@@ -44,7 +46,7 @@ pub(super) fn make(files: &[(String, Vec<u8>)], user: &User, agent: bool) -> Res
     let fill = || -> io::Result<Place> {
         for (name, bytes) in files {
             let mut options = File::options();
-            let mut file = options.write(true).create_new(true).mode(0o400).open(here.join(name))?;
+            let mut file = options.write(true).create_new(true).mode(0o600).open(here.join(name))?;
             file.write_all(bytes)?;
             fchown(&file, Some(user.uid), Some(user.gid))?;
         }
@@ -63,6 +65,28 @@ pub(super) fn make(files: &[(String, Vec<u8>)], user: &User, agent: bool) -> Res
         Ok(Place { log, agent })
     };
     fill().or_setup(format_args!("'{}'", here.display()))
+}
+
+/// Listens where the client will come for its connection.
+pub(super) fn open_way(user: &User) -> Result<UnixListener, Refused> {
+    let path = Path::new(paths::HOP_DIR).join(WAY);
+    let open = || -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        chown(&path, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+        Ok(listener)
+    };
+    open().or_setup(format_args!("'{}'", path.display()))
+}
+
+/// Puts an empty file in the place of each of these, which are for others of the same user: the tokens of sites.
+pub(super) fn hide<'a>(files: impl Iterator<Item = &'a Path>) -> Result<(), Refused> {
+    for file in files.filter(|file| file.exists()) {
+        mount(Some("/dev/null"), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(io::Error::from)
+            .or_setup(format_args!("'{}'", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Where forwards end elsewhere, `pam_vestibule` has moved the connection away from the bastion's network.

@@ -22,7 +22,7 @@ pub(super) struct Said {
     /// Lines that are no debugging.
     lines: VecDeque<String>,
     /// The key, or the certificate, that the server came with.
-    offered: Option<String>,
+    pub(super) offered: Option<String>,
     /// A signal ended the command.
     pub(super) signalled: bool,
     /// A proxy key is none, or has a passphrase.
@@ -30,8 +30,14 @@ pub(super) struct Said {
 }
 
 /// What says nothing of a fault.
-const NO_FAULTS: [&str; 5] =
-    ["Authenticated to ", "Transferred: ", "Bytes per second: ", "@", "Someone could be "];
+const NO_FAULTS: [&str; 6] = [
+    "Warning: Permanently added ",
+    "Authenticated to ",
+    "Transferred: ",
+    "Bytes per second: ",
+    "@",
+    "Someone could be ",
+];
 
 impl Said {
     /// Takes in what came.
@@ -83,11 +89,10 @@ impl Said {
         self.lines.iter().any(|line| line.contains(words))
     }
 
-    /// Why there is no connection. `way` is what was said by who leads there, where that is not the client itself.
-    pub(super) fn no_connection(&self, target: &str, user: &str, way: Option<&Self>) -> Refused {
+    /// Why there is no connection.
+    pub(super) fn no_connection(&self, target: &str, user: &str) -> Refused {
         let target = target.to_owned();
-        let way = way.filter(|way| !way.lines.is_empty());
-        let cause = way.map_or_else(|| self.cause(), |way| format!("{}; {}", way.cause(), self.cause()));
+        let cause = self.cause();
         if let Some(line) = &self.bad_key {
             return Refused::setup(line);
         }
@@ -115,7 +120,6 @@ impl Said {
         ];
         // The last that fits is the most exact.
         let why = why.into_iter().rev().find(|(words, _)| self.has(words)).map_or(Why::NoSsh, |(_, why)| why);
-        let why = if way.is_none() { why } else { Why::Way };
         Refused::new(Refusal::Unreachable { target, why }, cause)
     }
 
@@ -177,19 +181,16 @@ mod tests {
                 Refusal::NotKnown { target: target() },
             ),
         ] {
-            let refused = said(text).no_connection("lab", "ada", None);
+            let refused = said(text).no_connection("lab", "ada");
             assert_eq!(refused.refusal, wanted, "{text}");
         }
-        let refused = said("").no_connection("lab", "ada", Some(&said("connect: 503\n")));
-        assert_eq!(refused.refusal, unreachable(Why::Way));
-        assert!(refused.cause.contains("connect: 503"));
     }
 
     #[test]
     fn the_key_that_came_instead_is_in_the_log() {
         let refused =
             said("debug1: sshconnect.c:verify_host_key():1 (pid=1): Server host key: ssh-ed25519 SHA256:x\r\nHost key verification failed.\r\n")
-                .no_connection("lab", "ada", None);
+                .no_connection("lab", "ada");
         assert!(refused.cause.contains("offered: ssh-ed25519 SHA256:x"), "{}", refused.cause);
     }
 

@@ -10,3 +10,4 @@ mod raw;
 mod start;
 
 pub(crate) use raw::run;
+pub(crate) use start::{Journey, Led, start};

@@ -145,6 +145,7 @@ fn prepare(program: &Program, ends: [BorrowedFd<'_>; 3], parent: &OwnedFd) -> io
     pty::new_session()?;
     if program.own {
         let harmless = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        namespaces::leave_for_new(Kind::Mnt)?; // `/proc` stays what it is for the parent
         mount(Some("proc"), "/proc", Some("proc"), harmless, None::<&str>)?;
         hop::become_hop(&program.user)?;
     } else {
