@@ -55,13 +55,14 @@ install:
 	install -d $(libexecdir) $(sharedir)/empty $(sharedir)/sshd_config.d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR) \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 0755 $(programs)/route-session $(programs)/sftp-server $(programs)/refresh-keys \
-		$(programs)/write-keys $(libexecdir)/
+		$(programs)/write-keys $(programs)/check-token $(libexecdir)/
 	install -m 0711 $(programs)/connect $(libexecdir)/
 	install -m 0750 $(programs)/keys-lookup $(programs)/enter $(libexecdir)/
 	install -m 0755 $(programs)/vestibulectl $(DESTDIR)$(PREFIX)/sbin/vestibulectl
 	install -m 0644 $(nss_module) $(DESTDIR)$(LIBDIR)/libnss_vestibule.so.2
 	install -D -m 0644 $(pam_module) $(DESTDIR)$(PAMDIR)/pam_vestibule.so
-	install -m 0644 sshd_config.d/05-vestibule-forward.conf sshd_config.d/10-vestibule.conf \
+	install -m 0644 sshd_config.d/05-vestibule-forward.conf sshd_config.d/06-vestibule-key-and-token.conf \
+		sshd_config.d/10-vestibule.conf \
 		sshd_config.d/20-vestibule-trigger.conf $(sharedir)/sshd_config.d/
 	install -m 0644 packaging/sysusers.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vestibule.conf
 	install -m 0644 packaging/tmpfiles.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vestibule.conf

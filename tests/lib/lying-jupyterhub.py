@@ -53,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             self.start(how)
         elif rest == "users":
             getattr(self, how.replace("-", "_"), self.missing)(int(query.get("offset", 0)))
+        elif rest == "user":
+            self.owner(how)
         elif rest.endswith("/progress"):
             self.progress(how)
         else:
@@ -72,6 +74,27 @@ class Handler(BaseHTTPRequestHandler):
 
     def missing(self, _):
         self.answer(404, {"status": 404})
+
+    def owner(self, how):
+        """Whose token it is, for check-token."""
+        alice = user("alice", scopes=["access:servers"])
+        match how.removeprefix("me-"):
+            case "html":
+                self.answer(200, b"<html>Please log in</html>", media_type="text/html")
+            case "redirect":
+                self.answer(302, headers=[("Location", "/me-good/user")])
+            case "slow":
+                time.sleep(7)
+            case "big":
+                self.answer(200, {**alice, "more": "x" * 300_000})
+            case "cut":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n{")
+            case "odd":
+                self.answer(200, {"user": alice})
+            case "good":
+                self.answer(200, alice)
+            case status:
+                self.answer(int(status), {"status": int(status), "message": "words of the hub"})
 
     def one(self, how, rest):
         name = rest.removeprefix("users/")

@@ -250,6 +250,12 @@ impl Config {
         Self::read(main, true)
     }
 
+    /// The sources whose hub's tokens let their owners in.
+    pub fn token_sources(&self) -> impl Iterator<Item = (&str, &toml::Table)> {
+        let on = |table: &toml::Table| table.get("tokens").and_then(toml::Value::as_bool) == Some(true);
+        self.source.iter().filter(move |(_, table)| on(table)).map(|(name, table)| (name.as_str(), table))
+    }
+
     fn read(main: &Path, trusted: bool) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         for path in std::iter::once(main.to_owned()).chain(files::drop_ins(main, trusted)?) {

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use crate::paths;
 
+pub mod tokens;
+
 /// The module's file name.
 const MODULE: &str = "pam_vestibule.so";
 /// Where libpam looks for what `/etc/pam.d` has not.

@@ -48,6 +48,10 @@ pub const PAM_STACK: &str = "/etc/pam.d/sshd";
 pub const X11_DIR: &str = "/run/vestibule/x11";
 /// One file for each target that is being woken; root's alone.
 pub const WAKE_DIR: &str = "/run/vestibule/wake";
+/// What `check-token` keeps; its own user's.
+pub const TOKENS_DIR: &str = "/run/vestibule/tokens";
+/// One empty file for each connection that a hub's token let in; see `vestibule::ticket`.
+pub const TICKETS_DIR: &str = "/run/vestibule/tokens/logins";
 /// The AuthorizedKeysCommand.
 pub const KEYS_LOOKUP: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/keys-lookup");
 /// The ForceCommand.
@@ -58,6 +62,8 @@ pub const ENTER: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/en
 pub const SFTP_SERVER: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/sftp-server");
 /// The hub's client; it also asks the hub to start a target.
 pub const REFRESH_KEYS: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/refresh-keys");
+/// Whom PAM asks about a hub's token.
+pub const CHECK_TOKEN: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/check-token");
 
 /// What carries bytes to targets on other machines.
 pub const CONNECT: &str = concat!(env!("VESTIBULE_PREFIX"), "/libexec/vestibule/connect");
@@ -70,6 +76,8 @@ pub const USER_KEYS: &str = "vestibule-keys";
 pub const USER_REFRESH: &str = "vestibule-refresh";
 /// The account that goes on to targets on other machines.
 pub const USER_HOP: &str = "vestibule-hop";
+/// The account that asks hubs about tokens.
+pub const USER_TOKENS: &str = "vestibule-tokens";
 
 /// The drop-in for sshd, where `make install` puts it.
 pub const DROP_IN: &str =
@@ -77,3 +85,6 @@ pub const DROP_IN: &str =
 /// The drop-in that goes with `pam_vestibule`.
 pub const FORWARD_DROP_IN: &str =
     concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/sshd_config.d/05-vestibule-forward.conf");
+/// The drop-in with which a hub's token is a second factor to a key.
+pub const TOKEN_DROP_IN: &str =
+    concat!(env!("VESTIBULE_PREFIX"), "/share/vestibule/sshd_config.d/06-vestibule-key-and-token.conf");

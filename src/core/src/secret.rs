@@ -43,6 +43,13 @@ impl Secret {
         Ok(Secret(line.to_owned()))
     }
 
+    /// A secret that somebody typed; nothing when it has bytes that no token has.
+    #[must_use]
+    pub fn typed(text: &[u8]) -> Option<Secret> {
+        let token = text.iter().all(u8::is_ascii_graphic) && !text.is_empty();
+        token.then(|| Secret(String::from_utf8_lossy(text).into_owned()))
+    }
+
     /// The secret itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -16,11 +16,11 @@ use vestibule::store::{Age, Scope};
 
 use crate::activity;
 use crate::args::Args;
-use crate::http::chance;
 use crate::report;
 use crate::run::{Place, ages, cursor, refresh};
 use crate::settings::Source;
 use crate::source::{self, News};
+use vestibule_http::chance;
 
 /// How long an end waits for a refresh that is at work.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -10,7 +10,6 @@ mod activity;
 mod args;
 mod clock;
 mod follow;
-mod http;
 mod identity;
 mod progress;
 mod report;

@@ -17,6 +17,9 @@ pub(crate) struct HubArgs {
     /// Where users start it, said when it does not run; '' is nothing
     #[arg(long, value_name = "TEXT")]
     start_at: Option<String>,
+    /// The server of a JupyterHub that it is, for tokens of the hub; USER/ is a default one, '' is none
+    #[arg(long, value_name = "USER/NAME")]
+    hub_server: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +52,14 @@ impl HubArgs {
             }
             target.policy.start_at.clone_from(text);
         }
+        match self.hub_server.as_deref() {
+            None => {}
+            Some("") => target.policy.hub_server = None,
+            Some(server) if server.split_once('/').is_some_and(|(user, _)| !user.is_empty()) => {
+                target.policy.hub_server = Some(server.to_owned());
+            }
+            Some(server) => bail!("hub server '{}': want USER/NAME", server.escape_debug()),
+        }
         Ok(())
     }
 }
@@ -58,5 +69,6 @@ pub(crate) fn shown(policy: &Policy) -> Vec<String> {
     let workspace = policy.workspace.iter().map(|workspace| format!("workspace  {workspace}"));
     let running = (!policy.running).then(|| "running    no, by its hub's word".to_owned());
     let start_at = Some(&policy.start_at).filter(|text| !text.is_empty());
-    workspace.chain(running).chain(start_at.map(|text| format!("started at {text}"))).collect()
+    let server = policy.hub_server.iter().map(|server| format!("hub server {server}"));
+    workspace.chain(running).chain(start_at.map(|text| format!("started at {text}"))).chain(server).collect()
 }

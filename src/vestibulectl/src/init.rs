@@ -112,6 +112,7 @@ fn users(done: &mut Vec<String>) -> anyhow::Result<()> {
         (paths::USER_KEYS, "vestibule keys-lookup"),
         (paths::USER_REFRESH, "vestibule owner of the store"),
         (paths::USER_HOP, "vestibule second hop"),
+        (paths::USER_TOKENS, "vestibule check-token"),
     ] {
         add(user, &[&other[..], &[comment]].concat(), done)?;
     }

@@ -20,6 +20,8 @@ pub(crate) struct Identities {
     pub(crate) session: getent::User,
     /// The owner of the store.
     pub(crate) refresh: getent::User,
+    /// Who asks hubs about tokens.
+    pub(crate) tokens: getent::User,
 }
 
 impl Identities {
@@ -27,7 +29,9 @@ impl Identities {
     pub(crate) fn find() -> anyhow::Result<Option<Identities>> {
         let session = getent::user(paths::USER_SESSION)?;
         let refresh = getent::user(paths::USER_REFRESH)?;
-        Ok(session.zip(refresh).map(|(session, refresh)| Identities { session, refresh }))
+        let tokens = getent::user(paths::USER_TOKENS)?;
+        let all = session.zip(refresh).zip(tokens);
+        Ok(all.map(|((session, refresh), tokens)| Identities { session, refresh, tokens }))
     }
 }
 
@@ -70,6 +74,7 @@ pub(crate) fn directories(who: Identities) -> Vec<Place> {
         Place::new(paths::WAKE_DIR, 0o700, root),
         Place::new(paths::HOP_DIR, 0o755, root),
         Place::new(paths::X11_DIR, 0o711, root),
+        Place::new(paths::TOKENS_DIR, 0o750, (who.tokens.uid, who.session.gid)),
     ]
 }
 
@@ -128,6 +133,7 @@ pub(crate) fn programs(who: Identities) -> Vec<Place> {
         Place::new(paths::ROUTE_SESSION, 0o755, (0, 0)),
         Place::new(paths::ENTER, 0o4750, members),
         Place::new(paths::SFTP_SERVER, 0o755, (0, 0)),
+        Place::new(paths::CHECK_TOKEN, 0o755, (0, 0)),
     ]
 }
 

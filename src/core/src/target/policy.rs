@@ -48,6 +48,10 @@ pub struct Policy {
     /// for one.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "wake_options")]
     pub wake_options: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The server of a hub that the target is, as `USER/NAME`, `USER/` for a default one: what a token of the hub must give
+    /// access to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub_server: Option<String>,
     /// Which forwards are granted, where they end in the target.
     #[serde(skip_serializing_if = "Forward::is_default")]
     pub forward: Forward,
@@ -251,6 +255,7 @@ impl Default for Policy {
             ready: None,
             wake_within: None,
             wake_options: None,
+            hub_server: None,
             revoked: Revoked::End,
             workspace: None,
             running: true,

@@ -31,6 +31,9 @@ pub(crate) struct Jupyterhub {
     /// Users that are asked for at a time.
     #[serde(default = "super::network::parallel")]
     pub(crate) parallel: u32,
+    /// Its tokens let their owners in: `check-token` reads it, and [`Config::token_sources`](vestibule::config::Config).
+    #[serde(default, rename = "tokens")]
+    _tokens: bool,
     /// How `{username}` and `{servername}` are written.
     #[serde(default)]
     pub(crate) escape: Escape,

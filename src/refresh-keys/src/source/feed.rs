@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use vestibule::store::Scope;
 
 use super::{Answer, Ask, News, Source, SourceFault, Wakes};
-use crate::http::{Client, Page, Question, Reply, percent_encoded};
 use crate::rows::Row;
 use crate::settings::network::Feed as Settings;
 use crate::sink::Sink;
 use vestibule::secret::Secret;
+use vestibule_http::{Client, Page, Question, Reply, percent_encoded};
 
 /// Rows that a page is asked for.
 const LIMIT: usize = 5000;
@@ -79,7 +79,7 @@ impl Feed {
     pub(crate) fn new(settings: &Settings) -> Result<Feed, SourceFault> {
         let url = settings.url.clone();
         let token = settings.token_file.as_deref().map(Secret::read).transpose()?;
-        let client = Client::new(crate::http::Settings {
+        let client = Client::new(vestibule_http::Settings {
             url: url.clone(),
             token: token.map(|token| ("Bearer", token)),
             ca_file: settings.ca_file.clone(),

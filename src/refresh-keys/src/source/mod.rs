@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use vestibule::store::{Scope, StoreError};
 
 use crate::activity::{Counts, Wanted};
-use crate::http::HttpFault;
 use crate::settings::{self, Kind};
 use crate::sink::Sink;
 pub(crate) use jupyterhub::Names;
 use vestibule::secret::SecretError;
+use vestibule_http::HttpFault;
 
 /// What a source is asked.
 #[derive(Debug)]

@@ -17,11 +17,11 @@ use vestibule_names::login::{AccountName, TargetName};
 
 use super::tabular::{self, Table};
 use super::{Answer, Ask, News, Source, SourceFault};
-use crate::http::client_config;
 use crate::settings::Queries;
 use crate::settings::network::Postgres as Settings;
 use crate::sink::Sink;
 use vestibule::secret::Secret;
+use vestibule_http::client_config;
 
 /// Rows that are fetched at a time.
 const ROWS: i32 = 500;

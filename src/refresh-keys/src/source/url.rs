@@ -17,12 +17,12 @@ use vestibule::names::login::AccountName;
 use vestibule::store::{KeyFilter, Scope, Store};
 
 use super::{Answer, Ask, Source, SourceFault, parallel};
-use crate::http::{Client, HttpFault, Page, Question, Reply, percent_encoded};
 use crate::rows::{KeyRow, Row};
 use crate::settings::network::Url as Settings;
 use crate::sink::Sink;
 use memory::{Known, Memory, sum};
 use vestibule::secret::Secret;
+use vestibule_http::{Client, HttpFault, Page, Question, Reply, percent_encoded};
 
 /// Bytes of a file of keys.
 const MAX_FILE: usize = 256 << 10;
@@ -54,7 +54,7 @@ enum File {
 impl<'a> Url<'a> {
     pub(crate) fn new(settings: &'a Settings, name: &'a str) -> Result<Url<'a>, SourceFault> {
         let token = settings.token_file.as_deref().map(Secret::read).transpose()?;
-        let client = Client::new(crate::http::Settings {
+        let client = Client::new(vestibule_http::Settings {
             url: settings.url.replace("{account}", "x"),
             token: token.map(|token| ("Bearer", token)),
             ca_file: settings.ca_file.clone(),

@@ -24,6 +24,7 @@ mod denials;
 mod host;
 mod server;
 pub(crate) mod setup;
+mod tokens;
 mod trigger;
 mod workspaces;
 
@@ -160,6 +161,7 @@ fn check(place: &Place, args: &DoctorArgs, faults: &mut Vec<Fault>) {
             }
             faults.extend(layout::home_fault().map(|(what, mend)| Fault::new(what, mend).why(HOME)));
             setup::programs(who, faults);
+            tokens::user(who, faults);
             host::safe_path(faults);
             host::mounts(faults);
             host::run_as(faults);
@@ -182,6 +184,7 @@ fn check(place: &Place, args: &DoctorArgs, faults: &mut Vec<Fault>) {
     }
     setup::sshd(args.login.as_deref(), args.client, &config, faults);
     setup::forwarding(&config, faults);
+    tokens::look(&config, faults);
     trigger::look(faults);
     server::version(faults);
     host::nologin(faults);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use vestibule::config::{Config, Forwarding};
 use vestibule::{pam_stack, paths};
 
-use super::{Fault, MEND, server};
+use super::{Fault, MEND, server, tokens};
 use crate::getent;
 use crate::layout::{self, Identities};
 
@@ -242,10 +242,13 @@ pub(super) fn sshd(login: Option<&str>, client: Option<IpAddr>, config: &Config,
         .into_iter()
         .flatten()
         .filter(|(key, _)| !(*key == "allowtcpforwarding" && is(key, "no")));
+    // A token may be wanted as well: `tokens.rs`.
+    let with_token = tokens::are_on(config)
+        && value("authenticationmethods").is_some_and(|methods| tokens::METHODS.contains(&methods));
+    let keys_alone = (!with_token).then_some(("authenticationmethods", "publickey"));
     for (key, wanted) in [
         ("authorizedkeyscommanduser", paths::USER_KEYS),
         ("authorizedkeysfile", "none"),
-        ("authenticationmethods", "publickey"),
         ("exposeauthinfo", "yes"),
         ("permituserrc", "no"),
         ("allowstreamlocalforwarding", "no"),
@@ -255,6 +258,7 @@ pub(super) fn sshd(login: Option<&str>, client: Option<IpAddr>, config: &Config,
     ]
     .into_iter()
     .chain(without_pam)
+    .chain(keys_alone)
     {
         if !is(key, wanted) {
             let found = value(key).unwrap_or("nothing");

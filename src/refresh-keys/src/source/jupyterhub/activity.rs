@@ -6,8 +6,8 @@ use serde_json::json;
 use vestibule::messages::shown_within;
 
 use super::Jupyterhub;
-use crate::http::{HttpFault, percent_encoded};
 use crate::source::{Reports, SourceFault};
+use vestibule_http::{HttpFault, percent_encoded};
 
 /// Characters of the hub's words.
 const MAX_WORDS: usize = 250;

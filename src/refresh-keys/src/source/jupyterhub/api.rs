@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::wrong;
-use crate::http::Page;
 use crate::source::SourceFault;
+use vestibule_http::Page;
 
 /// A list of users in pages, which a hub gives since JupyterHub 2.0 to who asks for it.
 pub(super) const PAGES: &str = "application/jupyterhub-pagination+json";

@@ -20,7 +20,6 @@ use vestibule::names::login::{AccountName, TargetName};
 use vestibule::store::{Scope, Store};
 
 use super::{Answer, Ask, Source, SourceFault, parallel};
-use crate::http::{Client, Question, Reply, percent_encoded};
 use crate::rows::{AccountRow, GrantRow, KeyRow, Row, TargetRow};
 use crate::settings::jupyterhub::{Jupyterhub as Settings, Shape};
 use crate::sink::Sink;
@@ -29,6 +28,7 @@ use api::User;
 use grants::Further;
 pub(crate) use names::Names;
 use vestibule::secret::Secret;
+use vestibule_http::{Client, Question, Reply, percent_encoded};
 
 /// Users that a page is asked for; a hub gives 200 at most, unless it is set otherwise.
 const LIMIT: u64 = 100;
@@ -58,7 +58,7 @@ struct Said {
 
 impl<'a> Jupyterhub<'a> {
     pub(crate) fn new(settings: &'a Settings) -> anyhow::Result<Jupyterhub<'a>> {
-        let client = Client::new(crate::http::Settings {
+        let client = Client::new(vestibule_http::Settings {
             url: settings.url.clone(),
             token: Some(("token", Secret::read(&settings.token_file)?)),
             ca_file: settings.ca_file.clone(),
@@ -220,13 +220,17 @@ impl<'a> Jupyterhub<'a> {
             }
         };
         let names = Names::new(user, server, self.settings.escape);
+        let mut policy = shape.policy.clone().unwrap_or_else(|| serde_json::json!({}));
+        if let Some(policy) = policy.as_object_mut() {
+            policy.insert("hub_server".to_owned(), format!("{user}/{server}").into());
+        }
         Ok(TargetRow {
             name: names.fill(&shape.target)?,
             aliases: Vec::new(),
             driver: names.fill_all(&shape.driver)?,
             user: names.fill(&shape.user)?,
             home: shape.home.as_deref().map(|home| names.fill(home)).transpose()?,
-            policy: shape.policy.clone(),
+            policy: Some(policy),
         })
     }
 

@@ -5,8 +5,8 @@
 
 use vestibule::messages::shown;
 
-use crate::http::percent_encoded;
 use crate::settings::jupyterhub::Escape;
+use vestibule_http::percent_encoded;
 
 /// One server's names.
 #[derive(Debug)]

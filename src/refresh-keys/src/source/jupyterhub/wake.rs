@@ -11,8 +11,8 @@ use vestibule::messages::{shown, shown_within};
 use vestibule::names::login::TargetName;
 
 use super::{Jupyterhub, wrong};
-use crate::http::{HttpFault, Told, percent_encoded};
 use crate::source::{SourceFault, Wakes};
+use vestibule_http::{HttpFault, Told, percent_encoded};
 
 /// Between two looks at a server that is about to start or to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

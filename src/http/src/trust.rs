@@ -30,7 +30,7 @@ pub(crate) fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static
 ///
 /// # Errors
 /// As [`roots`].
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpFault> {
+pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpFault> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots(ca_file)?);
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -7,56 +7,58 @@ use vestibule::secret::Secret;
 
 /// How a hub is asked.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// `https://host[:port]/path`, for the host that everything is asked of.
-    pub(crate) url: String,
+    pub url: String,
     /// Sent as `Authorization: WORD TOKEN`.
-    pub(crate) token: Option<(&'static str, Secret)>,
+    pub token: Option<(&'static str, Secret)>,
     /// Certificates of authorities to trust in place of the system's, in PEM.
-    pub(crate) ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// Plain HTTP to another machine is allowed.
-    pub(crate) allow_http: bool,
+    pub allow_http: bool,
     /// Between this machine and others, in place of what the environment says.
-    pub(crate) proxy: Option<String>,
+    pub proxy: Option<String>,
     /// For a connection, TLS included.
-    pub(crate) connect: Duration,
+    pub connect: Duration,
     /// Between two reads that bring something.
-    pub(crate) read: Duration,
+    pub read: Duration,
     /// For one answer, from the question to its last byte.
-    pub(crate) whole: Duration,
+    pub whole: Duration,
     /// How often one question is asked again.
-    pub(crate) retries: u32,
+    pub retries: u32,
     /// Bytes of an answer, after gzip.
-    pub(crate) max_body: usize,
+    pub max_body: usize,
 }
 
 /// One question.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Question<'a> {
+pub struct Question<'a> {
     /// The `ETag` that the last answer had.
-    pub(crate) etag: Option<&'a str>,
+    pub etag: Option<&'a str>,
     /// The media type that is asked for.
-    pub(crate) accept: &'a str,
+    pub accept: &'a str,
     /// How long the hub may think before it answers: a long poll.
-    pub(crate) wait: Option<Duration>,
+    pub wait: Option<Duration>,
     /// What is sent along, as JSON.
-    pub(crate) json: Option<&'a str>,
+    pub json: Option<&'a str>,
+    /// No redirect is followed.
+    pub stay: bool,
 }
 
 /// How a hub answered that was to do something.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub struct Told {
     /// Whatever it is.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The `message` of an answer in JSON; the hub's own words, bounded by the size of an answer only.
-    pub(crate) words: Option<String>,
+    pub words: Option<String>,
     /// When to come again, if the answer said so.
-    pub(crate) after: Option<Duration>,
+    pub after: Option<Duration>,
 }
 
 /// What a hub said.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// 304, or 204: nothing else than what is known.
     Unchanged,
     /// 404.
@@ -69,11 +71,11 @@ pub(crate) enum Reply {
 
 /// A body, whole.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub struct Page {
     /// Its bytes, out of gzip.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// Its `ETag`, when it has one of a usable size.
-    pub(crate) etag: Option<String>,
+    pub etag: Option<String>,
     /// Its media type without parameters, in lower case; empty when the hub names none.
-    pub(crate) media_type: String,
+    pub media_type: String,
 }

@@ -62,7 +62,7 @@ impl Origin {
 }
 
 /// `text` as one piece of a path or of a query: everything but letters, digits and `-._~` is written as `%XX`.
-pub(crate) fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |four: u8| DIGITS.get(usize::from(four)).copied().map_or('0', char::from);
     let mut out = String::with_capacity(text.len());

@@ -1,10 +1,12 @@
-//! The HTTP client of the sources that ask a hub: without trust in whoever answers. Its callers wait for it; they are
+//! The HTTP client of the programs that ask a hub: without trust in whoever answers. Its callers wait for it; they are
 //! threads, and so is what is asynchronous in it.
 //!
 //! An answer is read whole, to a limit that counts what comes out of gzip, before a byte of it means anything; so a page
 //! that was cut, or came too slowly, is asked for again as a whole (`retry.rs`). A redirect is followed on the same host
 //! only: the token goes nowhere else. A host is asked by `https`, unless it is this one or root's configuration says
 //! otherwise. TLS trusts the system's certificates, or the ones of a file alone (`trust.rs`).
+
+#![forbid(unsafe_code)]
 
 mod exchange;
 mod fault;
@@ -21,12 +23,12 @@ use reqwest::{Method, Response, StatusCode, header};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
-pub(crate) use exchange::{Page, Question, Reply, Settings, Told};
-pub(crate) use fault::HttpFault;
+pub use exchange::{Page, Question, Reply, Settings, Told};
+pub use fault::HttpFault;
 use origin::Origin;
-pub(crate) use origin::percent_encoded;
-pub(crate) use retry::chance;
-pub(crate) use trust::client_config;
+pub use origin::percent_encoded;
+pub use retry::chance;
+pub use trust::client_config;
 
 /// Redirects that one question follows.
 const MAX_REDIRECTS: usize = 4;
@@ -39,7 +41,7 @@ const MAX_HEADER: usize = 1024;
 
 /// Connections to one hub, kept alive between questions.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     inner: reqwest::Client,
     runtime: Background,
     origin: Origin,
@@ -51,7 +53,7 @@ pub(crate) struct Client {
 impl Client {
     /// # Errors
     /// An address that can't be asked, or certificates that can't be read.
-    pub(crate) fn new(settings: Settings) -> Result<Client, HttpFault> {
+    pub fn new(settings: Settings) -> Result<Client, HttpFault> {
         let origin = Origin::parse(&settings.url, settings.allow_http)?;
         let runtime = Background::start()
             .map_err(|error| HttpFault::Connection(format!("no thread for it: {error}")))?;
@@ -76,7 +78,7 @@ impl Client {
     }
 
     /// Whether `url` is on the host that this client asks; another gets neither question nor token.
-    pub(crate) fn is_own(&self, url: &str) -> bool {
+    pub fn is_own(&self, url: &str) -> bool {
         Origin::parse(url, self.settings.allow_http).is_ok_and(|other| other == self.origin)
     }
 
@@ -84,7 +86,7 @@ impl Client {
     ///
     /// # Errors
     /// The last fault.
-    pub(crate) fn get(&self, url: &str, question: Question<'_>) -> Result<Reply, HttpFault> {
+    pub fn get(&self, url: &str, question: Question<'_>) -> Result<Reply, HttpFault> {
         let whole = self.settings.whole + question.wait.unwrap_or_default();
         self.patiently(HttpFault::may_pass, || self.within(whole, self.once(url, question)))
     }
@@ -94,7 +96,7 @@ impl Client {
     ///
     /// # Errors
     /// The last fault.
-    pub(crate) fn post(&self, url: &str) -> Result<u16, HttpFault> {
+    pub fn post(&self, url: &str) -> Result<u16, HttpFault> {
         self.patiently(HttpFault::was_not_heard, || {
             self.within(self.settings.whole, async {
                 let response = self.send(Method::POST, url, Question::default()).await?;
@@ -110,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// There is no answer.
-    pub(crate) fn tell(&self, url: &str, json: Option<&str>) -> Result<Told, HttpFault> {
+    pub fn tell(&self, url: &str, json: Option<&str>) -> Result<Told, HttpFault> {
         self.within(self.settings.whole, async {
             let question = Question { json, ..Question::default() };
             let mut response = match self.send(Method::POST, url, question).await {
@@ -145,7 +147,7 @@ impl Client {
     ///
     /// # Errors
     /// The fault.
-    pub(crate) fn lines(
+    pub fn lines(
         &self,
         url: &str,
         accept: &str,
@@ -226,7 +228,8 @@ impl Client {
 
     async fn once(&self, url: &str, question: Question<'_>) -> Result<Reply, HttpFault> {
         let mut at = url.to_owned();
-        for _ in 0..=MAX_REDIRECTS {
+        let redirects = if question.stay { 0 } else { MAX_REDIRECTS };
+        for _ in 0..=redirects {
             let response = self.send(Method::GET, &at, question).await?;
             let status = response.status();
             match status {

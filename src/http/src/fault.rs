@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Why a hub gave no answer that counts. None of the texts holds a byte of the answer, or of the token.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpFault {
+pub enum HttpFault {
     /// The address in the configuration.
     #[error("{0}")]
     Address(&'static str),
@@ -67,7 +67,7 @@ fn hint(status: u16) -> &'static str {
 
 impl HttpFault {
     /// Whether the same question may be answered a little later.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             HttpFault::Connection(_) | HttpFault::TooSlow(_) | HttpFault::Cut => true,
             HttpFault::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
@@ -76,7 +76,7 @@ impl HttpFault {
     }
 
     /// When the other side asks to come again.
-    pub(crate) fn after(&self) -> Option<Duration> {
+    pub fn after(&self) -> Option<Duration> {
         match self {
             HttpFault::Status { after, .. } => *after,
             _ => None,
@@ -84,7 +84,7 @@ impl HttpFault {
     }
 
     /// Whether what was asked for can't have been begun.
-    pub(crate) fn was_not_heard(&self) -> bool {
+    pub fn was_not_heard(&self) -> bool {
         matches!(self, HttpFault::Connection(_) | HttpFault::Status { status: 429 | 503, .. })
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn after(value: &str) -> Option<Duration> {
 }
 
 /// A number from 0 to 1 that is another one each time.
-pub(crate) fn chance() -> f64 {
+pub fn chance() -> f64 {
     let seed = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(seed >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
