@@ -30,6 +30,9 @@ use crate::sftp::{self, Ready, Server};
 use crate::users::User;
 use crate::{confine, connection, environment, leader, may, terminfo, transport, wake, welcome, wire};
 
+/// As many bytes of a cause are told; the log has fewer.
+const MAX_CAUSE: usize = pass::MAX_MESSAGE / 4;
+
 /// Does the work and reports to the monitor; returns the exit code.
 pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i32 {
     match go(session, monitor, uid, gid) {
@@ -45,7 +48,10 @@ pub(crate) fn run(session: &Session, monitor: &OwnedFd, uid: u32, gid: u32) -> i
 pub(crate) fn tell_refused(monitor: BorrowedFd<'_>, session: &str, refused: &Refused) {
     let line = refused.refusal.line(session);
     let code = [refused.refusal.exit().code()];
-    tell(monitor, &[b"refused", &code, line.as_str().as_bytes(), refused.cause.as_bytes()], None);
+    // A cause may have much in it of what somebody else said, and a message that is cut says nothing.
+    let cause = refused.cause.as_bytes();
+    let cause = cause.get(..MAX_CAUSE).unwrap_or(cause);
+    tell(monitor, &[b"refused", &code, line.as_str().as_bytes(), cause], None);
 }
 
 pub(crate) fn tell(monitor: BorrowedFd<'_>, fields: &[&[u8]], fd: Option<BorrowedFd<'_>>) {
@@ -333,4 +339,20 @@ fn go_home(user: &User) -> Result<(), Why> {
     enter().inspect_err(|_| {
         let _ = std::env::set_current_dir("/");
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_arrives_however_much_its_cause_says() {
+        let (ours, theirs) = pass::socket_pair().unwrap();
+        let refusal = Refusal::NotAnswering { target: "lab".to_owned() };
+        tell_refused(theirs.as_fd(), "s", &Refused::new(refusal, "\u{fffd}".repeat(10_000)));
+        let (message, _) = pass::receive(ours.as_fd()).unwrap().unwrap();
+        let (code, line, cause) = crate::monitor::refused_of(&wire::receive(&message[..]).unwrap());
+        assert_eq!(code, vestibule::exit::Exit::NotAnswering.code());
+        assert!(line.as_str().contains("lab") && cause.len() > 500);
+    }
 }

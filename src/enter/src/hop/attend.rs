@@ -11,7 +11,7 @@ use nix::unistd::read;
 use vestibule::exit::Exit;
 use vestibule::messages::{Refusal, shown};
 use vestibule::paths;
-use vestibule_sys::process::Ended;
+use vestibule_sys::process::{self, Ended};
 use vestibule_sys::signals::SignalFd;
 use vestibule_sys::syslog::{Severity, Syslog};
 use vestibule_sys::{fds, pass, pty};
@@ -22,7 +22,7 @@ use super::mux::{Control, Request, Word};
 use super::place::CONTROL;
 use super::said::Said;
 use crate::refused::{OrRefuse, Refused};
-use crate::relay::libc_signal::{SIGHUP, SIGTERM};
+use crate::relay::libc_signal::{SIGHUP, SIGKILL, SIGTERM};
 use crate::relay::{is_in, wait};
 use crate::transport::Led;
 use crate::worker;
@@ -65,6 +65,7 @@ enum Over {
 
 /// Stays to the end of the session; the exit status.
 pub(super) fn stay(hop: &Hop<'_>, client: &Client, way: Option<Way>) -> Result<i32, Refused> {
+    go_with(hop.monitor).or_setup("PR_SET_PDEATHSIG")?;
     let signals = SignalFd::new(&[SIGHUP, SIGTERM]).or_setup("signalfd")?;
     let mut stay = Stay {
         hop,
@@ -74,7 +75,7 @@ pub(super) fn stay(hop: &Hop<'_>, client: &Client, way: Option<Way>) -> Result<i
         opened: false,
         status: None,
         modes: None,
-        said: (Said::default(), true),
+        said: (Said::of_log(), true),
         errors: (Said::default(), true),
     };
     let over = stay.go(&signals);
@@ -86,6 +87,16 @@ pub(super) fn stay(hop: &Hop<'_>, client: &Client, way: Option<Way>) -> Result<i
         Over::HungUp => Ok(128 + SIGHUP),
         Over::Session => stay.result(),
     }
+}
+
+/// Has this process, and the client with it, end with the monitor, without which nobody could take the session away.
+fn go_with(monitor: &OwnedFd) -> io::Result<()> {
+    process::signal_on_parent_death(SIGKILL, 0)?;
+    // It says nothing on its end of the socket: what there is to read is that it was gone before that.
+    if process::poll_readable(monitor.as_fd(), Duration::ZERO)? {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
 }
 
 impl Stay<'_> {
@@ -225,7 +236,7 @@ impl Stay<'_> {
     /// What came of it, when the session or the client has ended.
     fn result(mut self) -> Result<i32, Refused> {
         let facts = self.hop.facts;
-        let process = &self.client.process;
+        let client = &self.client.process;
         if let Some(status) = self.status {
             return Ok(i32::try_from(status & 0xff).unwrap_or(255));
         }
@@ -235,7 +246,7 @@ impl Stay<'_> {
             return Ok(255);
         }
         // A client whose connection broke ends by itself, a moment after its sessions.
-        let ended = process.wait_at_most(LAST_WORDS).or_setup("waitid")?;
+        let ended = client.wait_at_most(LAST_WORDS).or_setup("waitid")?;
         take(&self.client.log, &mut self.said);
         take(&self.client.errors, &mut self.errors);
         if !self.opened {

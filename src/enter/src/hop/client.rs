@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 use vestibule::paths;
 use vestibule_sys::namespaces::{self, Kind};
-use vestibule_sys::process::{self, Child};
+use vestibule_sys::process::{self, Child, Ended};
 use vestibule_sys::procfs::ProcDir;
 use vestibule_sys::{caps, exec, fds, signals};
 
@@ -51,16 +51,32 @@ pub(super) fn start(user: &User, log: OwnedFd) -> Result<Client, Refused> {
     namespaces::leave_for_new(Kind::Pid).or_setup("a pid namespace")?;
     let process = process::fork_child(|| {
         fds::close_in_child(alive.as_fd());
-        let e = match prepare(user, &said, &parents) {
-            Ok(()) => exec::execute(&program, &args, &env),
-            Err(e) => e,
+        let client = || match signals::reset_all() {
+            Ok(()) => not_executed(&exec::execute(&program, &args, &env)),
+            Err(e) => not_executed(&e),
         };
-        use io::Write;
-        let _ = writeln!(io::stderr(), "'{}' can't be executed: {e}", paths::SSH);
-        127
+        prepare(user, &said, &parents).and_then(|()| first(client)).unwrap_or_else(|e| not_executed(&e))
     })
     .or_setup("fork")?;
     Ok(Client { process, log, errors, _alive: alive })
+}
+
+/// Says so where the client would have said what is wrong; the exit status.
+pub(super) fn not_executed(e: &io::Error) -> i32 {
+    use io::Write;
+    let _ = writeln!(io::stderr(), "'{}' can't be executed: {e}", paths::SSH);
+    Client::NOT_EXECUTED
+}
+
+/// What the namespace's first process does: it stays with `client`, and ends as that ends; the exit status.
+///
+/// It is ours, and not the client itself, for a client that a server has taken over: that could wish to outlive its parent,
+/// and could have ended it, being of the same user and process group. This process it can't trace, signal or talk to.
+fn first(client: impl FnOnce() -> i32) -> io::Result<i32> {
+    Ok(match process::fork_child(client)?.wait()? {
+        Ended::Exited(status) => status,
+        Ended::Signalled(signal) => 128 + signal,
+    })
 }
 
 fn prepare(user: &User, said: &OwnedFd, parent: &OwnedFd) -> io::Result<()> {
@@ -78,8 +94,8 @@ fn prepare(user: &User, said: &OwnedFd, parent: &OwnedFd) -> io::Result<()> {
     if process::poll_readable(parent.as_fd(), Duration::ZERO)? {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    fds::close_on_exec_from(3)?;
-    signals::reset_all()
+    fds::close_others_in_child(parent.as_fd())?;
+    fds::close_on_exec_from(3)
 }
 
 /// Becomes the user of the second hop for good.

@@ -2,12 +2,12 @@
 //! target on another machine.
 //!
 //! The worker, still root, reads the proxy key ([`keys`]), says in files what the client is to do ([`config`]) and shows it
-//! those files alone ([`place`]). The client ([`client`]) runs as [`paths::USER_HOP`], without a capability, as the first
-//! process of a pid namespace. It makes the connection and no session: that is asked for by the worker over the client's
-//! control socket ([`mux`]), so that no command stands on a command line, its bytes arrive as they are, and the exit
-//! status is what the server said and no guess. The session's bytes go between the client program and the descriptors
-//! that sshd gave; nothing of ours copies them. The worker, by then the same user, waits ([`attend`]); what went wrong it
-//! reads in the client's log ([`said`]).
+//! those files alone ([`place`]). The client ([`client`]) runs as [`paths::USER_HOP`], without a capability, in a pid
+//! namespace whose first process is ours. It makes the connection and no session: that is asked for by the worker over
+//! the client's control socket ([`mux`]), so that no command stands on a command line, its bytes arrive as they are, and
+//! the exit status is what the server said and no guess. The session's bytes go between the client program and the
+//! descriptors that sshd gave; nothing of ours copies them. The worker, by then the same user, waits ([`attend`]); what
+//! went wrong it reads in the client's log ([`said`]).
 
 mod attend;
 mod client;

@@ -1,7 +1,8 @@
 //! What the client writes into its log, and what that means to the session's user.
 //!
-//! Every message is a line of its own: the client escapes what a server put into it (`do_log` in log.c). No more is taken
-//! from it than which words to say; whether and how a session ran is known from the control socket.
+//! Every message ends with a carriage return and a newline. A server can put a newline, and with some trouble both, into
+//! it (`LOG_STDERR_VIS` in log.c leaves them as they are), and so make messages up: no more is taken from them than which
+//! words to say. Whether and how a session ran is known from the control socket.
 
 use std::collections::VecDeque;
 
@@ -19,6 +20,10 @@ const MAX_LINE: usize = 1024;
 #[derive(Default)]
 pub(super) struct Said {
     partial: Vec<u8>,
+    /// A newline ends a line only behind a carriage return.
+    is_log: bool,
+    /// The last byte.
+    last: u8,
     /// Lines that are no debugging.
     lines: VecDeque<String>,
     /// The key, or the certificate, that the server came with.
@@ -40,11 +45,17 @@ const NO_FAULTS: [&str; 6] = [
 ];
 
 impl Said {
+    /// What is written into the log.
+    pub(super) fn of_log() -> Self {
+        Said { is_log: true, ..Said::default() }
+    }
+
     /// Takes in what came.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
+            let before = std::mem::replace(&mut self.last, *byte);
             match byte {
-                b'\n' => {
+                b'\n' if !self.is_log || before == b'\r' => {
                     let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
                     self.partial.clear();
                     self.line(line);
@@ -148,7 +159,10 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Said {
-        let mut said = Said::default();
+        said_by(Said::default(), text)
+    }
+
+    fn said_by(mut said: Said, text: &str) -> Said {
         text.as_bytes().chunks(7).for_each(|piece| said.take(piece));
         said
     }
@@ -206,6 +220,13 @@ mod tests {
         }
         let sftp = said("subsystem request failed on channel 2\r\n").no_status("lab", &banner).unwrap();
         assert!(matches!(sftp.refusal, Refusal::NoSftpServer { .. }));
+    }
+
+    #[test]
+    fn a_newline_of_the_servers_ends_no_line_of_the_log() {
+        let log = "Received disconnect from h port 22:2: no\nLoad key \"/k\": invalid format\r\n";
+        let refused = said_by(Said::of_log(), log).no_connection("lab", "ada");
+        assert_eq!(refused.refusal, Refusal::Unreachable { target: "lab".to_owned(), why: Why::NoSsh });
     }
 
     #[test]
