@@ -67,7 +67,7 @@ no_hop() { fails pgrep -u vestibule-hop; }
 }
 
 @test "every exit status is the command's own, 255 too, and no line of ours is with it" {
-    local status
+    local status command
     for status in 0 1 42 127 200 209 214 254 255; do
         run_rc "$status" ssh_as lab "exit $status"
         is '' "$output$stderr"
@@ -77,6 +77,13 @@ no_hop() { fails pgrep -u vestibule-hop; }
     run_rc 255 ssh_as lab 'kill -TERM $$'
     is '' "$output$stderr"
     expect_audit 'event=end target=lab exit=255'
+    # Nor does anybody take the lines of a command for what the client says, or write them into the log.
+    # shellcheck disable=SC2016  # for the shell there
+    for command in $'true\nWORD=very-secret\nkill -TERM $$' $'true\r\nWORD=very-secret\r\nkill -TERM $$; :'; do
+        run_rc 255 ssh_as lab "$command"
+        matches_not vestibule "$stderr"
+    done
+    expect_no_audit very-secret
 }
 
 @test "standard output and standard error are kept apart, and each direction ends by itself" {
@@ -246,6 +253,13 @@ no_hop() { fails pgrep -u vestibule-hop; }
     run_ok vestibulectl proxy-key list
     matches '^bastion  ssh-ed25519 SHA256:' "${lines[0]}"
     matches '^site  ssh-ed25519 SHA256:' "${lines[1]}"
+    # A certificate is no key of its own.
+    ssh-keygen -q -t ed25519 -N '' -f "$BATS_TEST_TMPDIR/ca"
+    ssh-keygen -q -s "$BATS_TEST_TMPDIR/ca" -I site -n remy "$PROXY_KEYS/site.pub"
+    run_ok vestibulectl proxy-key list
+    is 2 "${#lines[@]}"
+    run_rc 1 vestibulectl proxy-key create site-cert
+    matches "no '-cert' at its end" "$stderr"
     run_ok vestibulectl proxy-key rm site
     run_rc 200 ssh_as alice+rotated true
     expect_audit "proxy key '$PROXY_KEYS/site' does not exist; make it with 'vestibulectl proxy-key create site'"

@@ -280,14 +280,21 @@ fn public(path: &Path) -> anyhow::Result<(PublicKey, String)> {
     Ok((key, line))
 }
 
+/// `NAME-cert.pub` is the certificate of key NAME.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-')
+    (1..=64).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('-')
+        && !name.ends_with("-cert")
 }
 
 fn path_of(name: &str) -> anyhow::Result<PathBuf> {
     if !is_name(name) {
-        bail!("proxy key '{}': want letters, digits, '-' and '_'", name.escape_debug());
+        bail!(
+            "proxy key '{}': want letters, digits, '-' and '_', and no '-cert' at its end",
+            name.escape_debug()
+        );
     }
     let directory = Path::new(paths::PROXY_KEYS);
     let about = fs::symlink_metadata(directory)
@@ -390,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_name_is_no_path() {
-        for name in ["", ".", "..", "a/b", "-k", "a.old", "a b", &"x".repeat(65)] {
+        for name in ["", ".", "..", "a/b", "-k", "a.old", "a b", "a-cert", &"x".repeat(65)] {
             assert!(!is_name(name), "{name:?}");
         }
         assert!(is_name("bastion") && is_name("lab_2-x"));
