@@ -217,6 +217,16 @@ nobody_connects() { [[ $(connects) == 0 ]]; }
     done
 }
 
+@test "nothing leads anywhere when the process that watches the session is killed" {
+    local out=$BATS_TEST_TMPDIR/out target
+    for target in web-echo unix-pipe; do
+        talks "$target" "$out"
+        pkill -KILL -u vestibule -x enter
+        wait_for 5 nobody_connects
+        exec 8>&-
+    done
+}
+
 @test "what connects has no capability, no way to more and no sight of other sessions and of proxy keys" {
     local out=$BATS_TEST_TMPDIR/out pid
     install -d -m 0755 /etc/vestibule/proxy-keys

@@ -90,7 +90,7 @@ pub(super) fn stay(hop: &Hop<'_>, client: &Client, way: Option<Way>) -> Result<i
 }
 
 /// Has this process, and the client with it, end with the monitor, without which nobody could take the session away.
-fn go_with(monitor: &OwnedFd) -> io::Result<()> {
+pub(crate) fn go_with(monitor: &OwnedFd) -> io::Result<()> {
     process::signal_on_parent_death(SIGKILL, 0)?;
     // It says nothing on its end of the socket: what there is to read is that it was gone before that.
     if process::poll_readable(monitor.as_fd(), Duration::ZERO)? {

@@ -33,6 +33,7 @@ use crate::refused::{OrRefuse, Refused};
 use crate::transport::{self, Journey, Led};
 use crate::users::User;
 use crate::{address, worker};
+pub(crate) use attend::go_with;
 pub(crate) use client::become_hop;
 pub(crate) use place::bastions_network;
 pub(crate) use watch::watch;

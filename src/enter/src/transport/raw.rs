@@ -12,6 +12,7 @@ use vestibule_sys::{caps, fds, process};
 
 use super::start::{Journey, start};
 use crate::args::Session;
+use crate::hop;
 use crate::parser::{Facts, Parser};
 use crate::refused::{OrRefuse, Refused};
 use crate::relay::libc_signal::{SIGHUP, SIGTERM};
@@ -40,6 +41,7 @@ pub(crate) fn run(
         .and_then(|()| caps::no_new_privs())
         .and_then(|()| process::set_dumpable(false));
     below.or_setup("becoming the user of what leads there")?;
+    hop::go_with(monitor).or_setup("PR_SET_PDEATHSIG")?;
     // The session's ends are seen by sshd, and by the client, only if nobody else holds them.
     let null = fds::null().or_setup("'/dev/null'")?;
     for number in 0..2 {
