@@ -7,7 +7,8 @@ ELSEWHERE=/run/box/elsewhere
 # elsewhere_start NAME [LINE]...: a machine called NAME with the user `studio` (uid 4711, bash, a home) and an sshd on port 22 of
 # the address $(elsewhere_address NAME); LINEs stand before what its configuration says. Who comes in: the keys in
 # $(elsewhere_root NAME)/home/studio/.ssh/authorized_keys, a file that is there and empty. Its log is
-# /run/box/logs/elsewhere-NAME.log, its host key $(elsewhere_host_key NAME).
+# /run/box/logs/elsewhere-NAME.log, its host key $(elsewhere_host_key NAME). Directories of the box in the array ELSEWHERE_BINDS are
+# there too, read-only.
 elsewhere_start() {
     local name=$1 dir=$ELSEWHERE/$1 number
     shift
@@ -34,6 +35,7 @@ CONF
     detached "/run/box/logs/elsewhere-$name.log" unshare --mount --net --pid --ipc --uts --fork --kill-child --propagation private \
         bash -ec '
         name=$1 dir=$2
+        shift 2
         hostname "$name"
         ip link set lo up
         mount -t overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" elsewhere "$dir/root"
@@ -45,6 +47,11 @@ CONF
         mount -t tmpfs -o mode=1777 tmp tmp
         mkdir -p run/sshd run/old etc/ssh/elsewhere
         cp -a "$dir/ssh/." etc/ssh/elsewhere
+        for bind; do
+            mkdir -p ".$bind"
+            mount --bind "$bind" ".$bind"
+            mount -o remount,bind,ro ".$bind"
+        done
         printf "passwd: files\ngroup: files\nshadow: files\nhosts: files\n" >etc/nsswitch.conf
         pivot_root . run/old
         cd /
@@ -55,7 +62,7 @@ CONF
         install -o studio -g studio -m 0600 /dev/null /home/studio/.ssh/authorized_keys
         : >/run/is-up
         while [[ ! -e /run/go ]]; do sleep 0.05; done
-        exec /usr/sbin/sshd -D -e -f /etc/ssh/elsewhere/sshd_config' bash "$name" "$dir"
+        exec /usr/sbin/sshd -D -e -f /etc/ssh/elsewhere/sshd_config' bash "$name" "$dir" ${ELSEWHERE_BINDS+"${ELSEWHERE_BINDS[@]}"}
     echo "$!" >"$dir/launcher"
     wait_for 10 elsewhere_is_up "$name" || { cat "/run/box/logs/elsewhere-$name.log"; return 1; }
     elsewhere_link "$name" || return 1

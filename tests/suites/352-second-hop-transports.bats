@@ -56,6 +56,7 @@ teardown() {
     show_logs_on_failure
 }
 
+pinned() { vestibulectl target show "$1" | grep -q "^host key   ssh-ed25519 SHA256:"; }
 no_hop() { fails pgrep -u vestibule-hop; }
 
 @test "a session over a unix socket, a command and a WebSocket is as one over TCP" {
@@ -99,7 +100,7 @@ no_hop() { fails pgrep -u vestibule-hop; }
     wait_for 5 no_hop
 }
 
-@test "another host key is refused over them too; to be learned, it is taken only where the way proves itself, and logged" {
+@test "another host key is refused over them too; to be learned, it is taken only where the way proves itself, and is the one from then on" {
     ssh-keygen -q -t ed25519 -N '' -f "$BATS_TEST_TMPDIR/other"
     vestibulectl target add changed --driver ssh --user remy --host-key "$(<"$BATS_TEST_TMPDIR/other.pub")" --socket /run/labs/one
     vestibulectl grant add alice changed
@@ -117,6 +118,24 @@ no_hop() { fails pgrep -u vestibule-hop; }
         is remy "$output"
         expect_audit "event=host-key target=$name key=\"ssh-ed25519 $(literally "$offered")\""
     done
+    # From then on it is the one, whoever comes.
+    for name in learn-unix learn-ran; do
+        wait_for 5 pinned "$name"
+        expect_audit "event=host-key-pinned target=$name key=$(literally "$offered")"
+    done
+    server_host_key ecdsa
+    mv "$SERVER/host_ed25519" "$SERVER/host_kept"
+    cp "$SERVER/host_ecdsa" "$SERVER/host_ed25519"
+    server_sshd
+    run_rc 214 ssh_as alice+learn-unix true
+    matches 'another host key' "$stderr"
+    mv "$SERVER/host_kept" "$SERVER/host_ed25519"
+    server_sshd
+    run_ok ssh_as alice+learn-unix true
+    # Until the operator says otherwise.
+    vestibulectl target set learn-unix --driver ssh --host-key learn --socket /run/labs/one
+    run_ok ssh_as alice+learn-unix true
+    wait_for 5 pinned learn-unix
     # Without TLS nobody knows who answers.
     run_rc 214 ssh_as alice+learn-web true
     matches "no host key of 'learn-web' is known here yet" "$stderr"

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Seconds that --wake may take, if fewer than session.wake_seconds
     #[arg(long, value_name = "SECONDS", requires = "wake")]
     pub(crate) within: Option<u64>,
+    /// Makes the host key on standard input that of this target, if its is to be learned
+    #[arg(long, value_name = "TARGET", conflicts_with_all = ["source", "target", "account", "dry_run", "accept_shrink", "full", "trigger", "follow", "wake", "json"])]
+    pub(crate) pin_host_key: Option<String>,
     /// One JSON object for each source on standard output
     #[arg(long)]
     pub(crate) json: bool,

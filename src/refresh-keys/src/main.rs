@@ -11,6 +11,7 @@ mod args;
 mod clock;
 mod follow;
 mod identity;
+mod pin;
 mod progress;
 mod report;
 mod rows;

@@ -21,7 +21,7 @@ use crate::report::{self, Problems, Report};
 use crate::settings::{self, Source};
 use crate::sink::{Sink, canonical};
 use crate::source::{self, Answer, Ask, SourceFault};
-use crate::{trigger, wake};
+use crate::{pin, trigger, wake};
 
 /// How long a run waits for another one of the same source.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,15 +51,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => Config::load_trusted(Path::new(paths::CONFIG)),
     };
     let config = config.context("configuration")?;
-    let sources = settings::sources(&config, &args.source)?;
-    if sources.is_empty() {
-        bail!("there is no [source.NAME] in the configuration; see refresh-keys(8)");
-    }
     let store = args.store.clone().unwrap_or_else(|| paths::STORE.into());
     let file = |path: &str| store.with_file_name(Path::new(path).file_name().unwrap_or_default());
     let directory = store.parent().unwrap_or(Path::new(".")).to_owned();
     let place = Place { index: file(paths::INDEX), directory, prefix: config.target_prefix.clone(), store };
     identity::become_owner_of(&place.directory)?;
+    if let Some(target) = &args.pin_host_key {
+        return pin::run(|| open(&place), target);
+    }
+    let sources = settings::sources(&config, &args.source)?;
+    if sources.is_empty() {
+        bail!("there is no [source.NAME] in the configuration; see refresh-keys(8)");
+    }
     if let Some(target) = &args.wake {
         let most = args.within.map_or(config.session.wake_seconds, |w| w.min(config.session.wake_seconds));
         let most = Duration::from_secs(most);

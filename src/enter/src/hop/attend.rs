@@ -18,6 +18,7 @@ use vestibule_sys::{fds, pass, pty};
 
 use super::Hop;
 use super::client::Client;
+use super::learn::Learner;
 use super::mux::{Control, Request, Word};
 use super::place::CONTROL;
 use super::said::Said;
@@ -46,6 +47,8 @@ struct Stay<'a> {
     hop: &'a Hop<'a>,
     client: &'a Client,
     way: Option<Way>,
+    /// Waits for the server's key, where it is to be learned.
+    learner: Option<Learner>,
     control: Option<Control>,
     opened: bool,
     status: Option<u32>,
@@ -64,13 +67,19 @@ enum Over {
 }
 
 /// Stays to the end of the session; the exit status.
-pub(super) fn stay(hop: &Hop<'_>, client: &Client, way: Option<Way>) -> Result<i32, Refused> {
+pub(super) fn stay(
+    hop: &Hop<'_>,
+    client: &Client,
+    way: Option<Way>,
+    learner: Option<Learner>,
+) -> Result<i32, Refused> {
     go_with(hop.monitor).or_setup("PR_SET_PDEATHSIG")?;
     let signals = SignalFd::new(&[SIGHUP, SIGTERM]).or_setup("signalfd")?;
     let mut stay = Stay {
         hop,
         client,
         way,
+        learner,
         control: None,
         opened: false,
         status: None,
@@ -213,19 +222,25 @@ impl Stay<'_> {
             }
         }
         let facts = self.hop.facts;
-        if let (true, Some(key)) = (self.hop.is_learning(), &self.said.0.offered) {
-            Syslog::open("enter").line(
-                Severity::Info,
-                format_args!(
-                    "session={} event=host-key target={} key={:?}",
-                    self.hop.session.id,
-                    shown(&facts.name),
-                    shown(key)
-                ),
-            );
+        if let Some(learner) = self.learner.take() {
+            self.learn(learner);
         }
         worker::tell(self.hop.monitor.as_fd(), &[b"hop", facts.name.as_bytes(), &facts.login_user], None);
         Ok(())
+    }
+
+    /// The server let the bastion in, over a way that proves itself: from now on it has this key.
+    fn learn(&self, learner: Learner) {
+        let (session, target) = (&self.hop.session.id, shown(&self.hop.facts.name));
+        let key = shown(self.said.0.offered.as_deref().unwrap_or_default());
+        let log = Syslog::open("enter");
+        log.line(
+            Severity::Info,
+            format_args!("session={session} event=host-key target={target} key={key:?}"),
+        );
+        if let Err(e) = learner.tell() {
+            log.line(Severity::Error, format_args!("session={session} error: the host key is not kept: {e}"));
+        }
     }
 
     fn too_slow(&self) -> Refused {

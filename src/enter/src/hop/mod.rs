@@ -13,6 +13,7 @@ mod attend;
 mod client;
 mod config;
 mod keys;
+mod learn;
 mod mux;
 mod place;
 mod said;
@@ -73,6 +74,7 @@ pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
     // In this order: from where a transport is started, keys are not to be seen.
     let identities = keys::read(key, user.uid)?;
     let (lead, way) = lead(hop, over, &mut parser)?;
+    let learner = hop.is_learning().then(|| learn::start(&hop.facts.name, &mut parser)).transpose()?;
     parser.end();
     let agent = hop.session.client.agent.is_some();
     let names: Vec<&str> = identities.iter().map(|(name, _)| name.as_str()).collect();
@@ -103,7 +105,7 @@ pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
     }
     drop(place.agent);
     become_hop(&user).or_setup("becoming the user of the second hop")?;
-    attend::stay(hop, &client, way)
+    attend::stay(hop, &client, way, learner)
 }
 
 /// Whether whoever answers at the end of a transport is the one that is meant, whatever key it has: the operator's own

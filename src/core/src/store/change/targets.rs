@@ -4,7 +4,7 @@ use vestibule_names::index::Kind;
 use vestibule_names::login::TargetName;
 
 use super::{ChangeError, Changes, unknown};
-use crate::target::{Driver, LoginUser, Policy, TargetId};
+use crate::target::{Driver, HostKey, HostKeys, LoginUser, Policy, TargetId};
 
 /// A target to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,28 @@ impl Changes<'_> {
         }
         self.take_names(id)?;
         self.give_names(id, new)
+    }
+
+    /// Makes `key` the one host key of a target whose keys are to be learned. `false` if they are not (any more).
+    ///
+    /// # Errors
+    /// [`ChangeError::Unknown`].
+    pub fn pin_host_key(&mut self, name: &TargetName, key: &HostKey) -> Result<bool, ChangeError> {
+        let sql =
+            "SELECT driver FROM targets WHERE id = (SELECT target_id FROM target_names WHERE name = ?1)";
+        let known: String =
+            self.one(sql, [name.as_str()])?.ok_or_else(|| unknown("target", name.as_str()))?;
+        let Ok(Driver::Ssh { over, key: proxy_key, host_keys: HostKeys::Learn }) =
+            serde_json::from_str(&known)
+        else {
+            return Ok(false);
+        };
+        let host_keys = HostKeys::Pinned(vec![key.clone()]);
+        let pinned = Driver::Ssh { over, key: proxy_key, host_keys };
+        let sql = "UPDATE targets SET driver = ?2, updated = ?3 \
+                   WHERE id = (SELECT target_id FROM target_names WHERE name = ?1)";
+        self.run(sql, (name.as_str(), json(&pinned), self.now))?;
+        Ok(true)
     }
 
     /// Removes a target with its keys and grants. Accounts whose default it was have none then.
