@@ -108,7 +108,7 @@ is_stopped() { [[ $(api GET "/users/$1" | jq --arg server "$2" '.servers | has($
     matches '31 97' "$output"
     KEY=ada ssh_refused bea true
     KEY=ada ssh_refused ada+bea true
-    expect_audit 'event=open .*target=ada'
+    expect_audit 'event=start target=ada account=ada user="ada"'
 }
 
 @test "the key that the server had the first time is the one that it must have from then on" {
@@ -157,17 +157,17 @@ pinned() { limit vestibulectl target show "$1" | grep -q '^host key   [a-z]'; }
 @test "a server that does not run, a token without access and a hub that is away are said to be so, without the token" {
     server DELETE bea
     run_any ssh_as bea true
-    is 209 "$rc"
+    is 209 "$status"
     matches "^vestibule: 'bea' can't be reached: .* \\(session [0-9a-z]+\\)\$" "$stderr"
     echo blind-token-77aa01 >/etc/vestibule/tokens/hub
     run_any ssh_as ada true
-    is 209 "$rc"
+    is 209 "$status"
     matches "'ada' can't be reached: .*403" "$stderr"
     echo "$SECRET" >/etc/vestibule/tokens/hub
     run_ok ssh_as ada true
     ip link set to-hub down
     run_any ssh_as ada true
-    [[ $rc == 209 || $rc == 204 ]]
+    [[ $status == 209 || $status == 204 ]]
     ip link set to-hub up
     expect_no_audit 'token-(3f9|77a)'
     fails grep -r -e "$SECRET" -e blind-token /run/box/logs/audit.log /run/box/logs/sshd.log

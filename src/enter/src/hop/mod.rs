@@ -71,10 +71,11 @@ pub(crate) fn run(hop: &Hop<'_>, mut parser: Parser) -> Result<i32, Refused> {
         }
     };
     let user = user_of_host(&mut parser, paths::USER_HOP)?;
+    // Before what leads there, the end of whose pid namespace it is to outlive.
+    let learner = hop.is_learning().then(|| learn::start(&hop.facts.name, &mut parser)).transpose()?;
     // In this order: from where a transport is started, keys are not to be seen.
     let identities = keys::read(key, user.uid)?;
     let (lead, way) = lead(hop, over, &mut parser)?;
-    let learner = hop.is_learning().then(|| learn::start(&hop.facts.name, &mut parser)).transpose()?;
     parser.end();
     let agent = hop.session.client.agent.is_some();
     let names: Vec<&str> = identities.iter().map(|(name, _)| name.as_str()).collect();
