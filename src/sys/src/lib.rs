@@ -10,6 +10,7 @@
 
 pub mod beneath;
 pub mod caps;
+pub mod catch_all;
 pub mod cgroup;
 pub mod dirents;
 pub mod entry;
@@ -19,6 +20,7 @@ pub mod keyring;
 pub mod lsm;
 pub mod memfd;
 pub mod namespaces;
+pub mod netlink;
 pub mod overlay;
 pub mod pass;
 pub mod process;
@@ -28,6 +30,7 @@ pub mod rlimits;
 pub mod sealed;
 pub mod seccomp;
 pub mod signals;
+pub mod splice;
 pub mod syslog;
 pub mod time;
 pub mod wire;

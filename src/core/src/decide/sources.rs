@@ -255,8 +255,9 @@ impl Search<'_, '_> {
             // An engine is asked only if the answer counts.
             let places = if options.port_forwarding { self.forwards() } else { Vec::new() };
             (Permits::Only(places.iter().map(HostPort::permit).collect()), Permits::Nowhere)
-        } else if self.question.moved && !elsewhere {
-            self.in_the_target()
+        } else if self.question.moved {
+            let (open, listen) = self.in_the_target();
+            (open, if elsewhere { Permits::Nowhere } else { listen })
         } else {
             (Permits::Nowhere, Permits::Nowhere)
         };

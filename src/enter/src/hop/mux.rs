@@ -114,7 +114,7 @@ impl AsFd for Control {
 }
 
 /// A length and that many bytes.
-fn string(bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn string(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     Ok([&length.to_be_bytes()[..], bytes].concat())
 }
@@ -133,7 +133,7 @@ fn encode(request: &Request<'_>) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-fn take_packet(buffer: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn take_packet(buffer: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let Some(length) = number(buffer, 0) else { return Ok(None) };
     let length = usize::try_from(length).map_err(io::Error::other)?;
     if length > MAX_PACKET {
@@ -144,7 +144,7 @@ fn take_packet(buffer: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(packet))
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -89,11 +89,14 @@ pub(super) fn hide<'a>(files: impl Iterator<Item = &'a Path>) -> Result<(), Refu
     Ok(())
 }
 
-/// Where forwards end elsewhere, `pam_vestibule` has moved the connection away from the bastion's network.
+/// Where forwards end elsewhere, `pam_vestibule` has moved the connection away from the bastion's network, and to mounts in
+/// which names are looked up elsewhere.
 pub(crate) fn bastions_network() -> io::Result<()> {
-    let network = namespaces::network_of(&ProcDir::open(1)?)?;
-    if namespaces::is_another(std::os::fd::AsFd::as_fd(&network), Kind::Net)? {
-        namespaces::move_into(std::os::fd::AsFd::as_fd(&network), Kind::Net)?;
+    let first = ProcDir::open(1)?;
+    let (network, mounts) = (namespaces::network_of(&first)?, namespaces::mounts_of(&first)?);
+    if namespaces::is_another(network.as_fd(), Kind::Net)? {
+        namespaces::move_into(network.as_fd(), Kind::Net)?;
+        namespaces::move_into(mounts.as_fd(), Kind::Mnt)?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub(crate) struct Kept {
     pub(crate) display: Option<Cookies>,
     /// The container's first process, where forwards end in it, or at its address.
     pub(crate) container: Option<OwnedFd>,
+    /// What stands in for the other machine, where they end on one, ends when this is closed.
+    pub(crate) elsewhere: Option<OwnedFd>,
     /// Whether they end at an address, which another container may have as soon as this one has gone.
     pub(crate) by_address: bool,
     /// Says when what let it in was taken away.
@@ -86,6 +88,7 @@ pub(crate) fn keep(sshd: &Child, mut kept: Kept, log: &Syslog) -> i32 {
             began.elapsed().as_secs()
         ),
     );
+    drop(kept.elsewhere);
     drop(kept.display);
     drop(kept.registered);
     0

@@ -7,6 +7,7 @@
 //! The answer is a word, for which see the module: `into` (with the namespace, and before it perhaps `mounts`),
 //! `nowhere`, `stay`, `refused`. While the target is being started there is a `wait` each second.
 
+mod elsewhere;
 mod keeper;
 mod place;
 mod resolver;
@@ -147,6 +148,7 @@ fn begin(
     parser.end();
     let network = match &place {
         Place::Target(_) => "target",
+        Place::Elsewhere(_) => "elsewhere",
         Place::Nowhere(..) => "none",
         Place::Bastion(_) => "bastion",
     };
@@ -185,7 +187,7 @@ fn begin(
             sshd.pid(),
         ),
     );
-    let mut display = None;
+    let (mut display, mut alive) = (None, None);
     let by_address = matches!(place, Place::Bastion(_));
     let container = match place {
         Place::Target(container) => {
@@ -197,6 +199,15 @@ fn begin(
         }
         Place::Nowhere(..) => {
             tell(socket, &[b"nowhere"], None);
+            None
+        }
+        Place::Elsewhere(ready) => {
+            let made = elsewhere::make(id, name, &ready)?;
+            if let Some(mounts) = &made.mounts {
+                tell(socket, &[b"mounts"], Some(mounts));
+            }
+            tell(socket, &[b"into", b""], Some(&made.network));
+            alive = Some(made.alive);
             None
         }
         Place::Bastion(container) => {
@@ -215,7 +226,16 @@ fn begin(
     // Once this process has given up its privileges it can't make one that is nobody.
     let judge = Standing::start(&case, || process::become_user(uid, gid, &[gid]));
     let watch = judge.and_then(|judge| Watch::new(case, Some(judge))).or_setup("watching for revocations")?;
-    Ok(Kept { id: id.to_owned(), target: name.to_owned(), registered, display, container, by_address, watch })
+    Ok(Kept {
+        id: id.to_owned(),
+        target: name.to_owned(),
+        registered,
+        display,
+        container,
+        elsewhere: alive,
+        by_address,
+        watch,
+    })
 }
 
 /// Sends the container's network namespace, and the mounts in which names are looked up as it does.

@@ -11,7 +11,9 @@ use vestibule_sys::namespaces::Kind;
 
 use vestibule_sys::procfs::ProcDir;
 
+use super::elsewhere;
 use crate::container::Proven;
+use crate::hop::on_demand::Ready;
 use crate::parser::{Login, Parser, Way};
 use crate::refused::Refused;
 use crate::wake::Failed;
@@ -23,6 +25,8 @@ pub(super) enum Place {
     Target(Box<Proven>),
     /// Nowhere, for this reason, which may be that the target could not be started.
     Nowhere(String, Option<Failed>),
+    /// On another machine.
+    Elsewhere(Box<Ready>),
     /// On the bastion: a target that is entered by TCP, and its one address; and the container's first process where that
     /// is one on this host.
     Bastion(Option<OwnedFd>),
@@ -53,7 +57,18 @@ pub(super) fn find(come: &Come<'_>, parser: &mut Parser, still: &mut dyn FnMut()
     if let Way::TcpFixed = &facts.way {
         return Ok(Place::Bastion(None));
     }
-    if let Way::Stream(_) | Way::Ssh { .. } = &facts.way {
+    if let Way::Ssh { .. } = &facts.way {
+        if !facts.forwards {
+            return Ok(Place::Nowhere("the target's policy grants no forwards".to_owned(), None));
+        }
+        // The session says with more words what is wrong there.
+        let ready = elsewhere::ready(come.config, facts, parser);
+        return Ok(ready.map_or_else(
+            |refused| Place::Nowhere(refused.cause, None),
+            |ready| Place::Elsewhere(Box::new(ready)),
+        ));
+    }
+    if let Way::Stream(_) = &facts.way {
         return Ok(Place::Nowhere("the target is on another machine".to_owned(), None));
     }
     let mut open = || as_it_is(come, parser);

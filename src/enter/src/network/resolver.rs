@@ -34,10 +34,21 @@ const MADE_WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// What went wrong, in one line.
 pub(super) fn mounts(container: &Proven) -> io::Result<Option<OwnedFd>> {
+    of_files(|| differing(container))
+}
+
+/// A mount namespace in which these files of `/etc` are others; `None` if there are none. They are read in a process that
+/// is ended if it takes too long.
+///
+/// # Errors
+/// What went wrong, in one line.
+pub(super) fn of_files(
+    files: impl FnOnce() -> io::Result<Vec<(&'static str, Vec<u8>)>>,
+) -> io::Result<Option<OwnedFd>> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let child = process::fork_child(|| {
         vestibule_sys::fds::close_in_child(ours.as_fd());
-        let word: i32 = match differing(container)
+        let word: i32 = match files()
             .and_then(|files| if files.is_empty() { Ok(SAME) } else { make(&files).map(|()| MADE) })
         {
             Ok(word) => word,
