@@ -209,6 +209,28 @@ PY
     is arrived "$output"
 }
 
+@test "a session that was let in and has no answer yet ends, when its grant is taken away before there is one" {
+    says '{"workspace": 12345}'
+    local out=$BATS_TEST_TMPDIR/out pid
+    # Nobody at the address says a word, and then somebody does who waits.
+    iptables -I INPUT -p tcp -d 198.51.100.7 --dport 2223 --syn -j DROP
+    detached /run/box/logs/waiting.log socat TCP-LISTEN:2223,bind=198.51.100.7,fork,reuseaddr 'SYSTEM:echo arrived; sleep 60'
+    vestibulectl target add waiting --driver tcp --address 198.51.100.7:2223
+    add_person dora
+    vestibulectl grant add dora waiting
+    # shellcheck disable=SC2046  # options are words
+    { limit ssh $(KEY=dora ssh_options dora) dora+waiting@bastion >"$out" 2>&1 < <(sleep 30) || echo "ended with $?" >>"$out"; } 3>&- &
+    pid=$!
+    expect_audit 'session=.* result=granted .*target=waiting'
+    vestibulectl grant rm dora waiting
+    iptables -D INPUT -p tcp -d 198.51.100.7 --dport 2223 --syn -j DROP
+    wait_for 15 grep -q 'ended with 213' "$out"
+    wait "$pid" || true
+    matches "your access to 'waiting' was taken away" "$(<"$out")"
+    expect_audit 'event=revoked target=waiting account=dora reason=no-grant'
+    vestibulectl target rm waiting
+}
+
 @test "nothing is forwarded to the address of a session that does not run: somebody else may have it by now" {
     says '{}'
     # shellcheck disable=SC2046  # options are words

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use vestibule_sys::process::Child;
 use vestibule_sys::{caps, fds, pass, process, time, wire};
 
+use crate::decide::Reason;
 use crate::messages::Loss;
 use crate::paths;
 use crate::still::{Case, Verdict};
@@ -48,6 +49,15 @@ pub struct Ending {
     pub reason: String,
     /// In words, for the log.
     pub cause: String,
+}
+
+impl Ending {
+    /// Of a session that may not be, for this reason.
+    #[must_use]
+    pub fn of(reason: &Reason) -> Ending {
+        let loss = if *reason == Reason::Ended { Loss::Ended } else { Loss::Taken };
+        Ending { loss, reason: reason.as_str().to_owned(), cause: reason.to_string() }
+    }
 }
 
 /// See the module.

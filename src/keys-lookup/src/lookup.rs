@@ -17,6 +17,7 @@ use vestibule::paths;
 use vestibule::proof::{Credential, CredentialError};
 use vestibule::store::{Store, StoreError};
 use vestibule::tenant_file::HostFiles;
+use vestibule::watch::Ending;
 use vestibule_sys::{caps, time};
 
 use crate::args::Request;
@@ -84,6 +85,13 @@ fn stay_beside(session: &str, request: &Request, audit: &Audit<'_>) -> ExitCode 
             nix::unistd::alarm::cancel();
             stay::watch(session, &granted, &shown, request.client.as_deref())
         }
+        // It was open when the session was let in.
+        (Ok(Outcome::Closed(closed)), Ok(shown)) => {
+            nix::unistd::alarm::cancel();
+            stay::watch(session, &closed.granted, &shown, request.client.as_deref())
+        }
+        // What let it in was taken away while it was on its way.
+        (Ok(Outcome::Denied(denied)), _) => stay::say(&Ending::of(&denied.reason)),
         (Err(fault), _) => Err(std::io::Error::other(fault.detail().to_string())),
         _ => Err(std::io::Error::other("it may not enter")),
     };

@@ -9,7 +9,7 @@ use vestibule::decide::Granted;
 use vestibule::names::login::AccountName;
 use vestibule::proof::Credential;
 use vestibule::still::Case;
-use vestibule::watch::Watch;
+use vestibule::watch::{Ending, Watch};
 use vestibule_sys::{caps, process};
 
 /// Watches until the session is over, or has to be. The exit status says nothing.
@@ -50,10 +50,18 @@ pub(crate) fn watch(
             return Ok(());
         }
         if let Some(ending) = watch.serve() {
-            let mut line = serde_json::to_vec(&ending)?;
-            line.push(b'\n');
-            let mut out = out.lock();
-            return out.write_all(&line).and_then(|()| out.flush());
+            return say(&ending);
         }
     }
+}
+
+/// Says that the session has to end.
+///
+/// # Errors
+/// As write(2).
+pub(crate) fn say(ending: &Ending) -> io::Result<()> {
+    let mut line = serde_json::to_vec(ending)?;
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line).and_then(|()| out.flush())
 }
