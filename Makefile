@@ -61,8 +61,8 @@ install:
 	install -m 0755 $(programs)/vestibulectl $(DESTDIR)$(PREFIX)/sbin/vestibulectl
 	install -m 0644 $(nss_module) $(DESTDIR)$(LIBDIR)/libnss_vestibule.so.2
 	install -D -m 0644 $(pam_module) $(DESTDIR)$(PAMDIR)/pam_vestibule.so
-	install -m 0644 sshd_config.d/05-vestibule-forward.conf sshd_config.d/06-vestibule-key-and-token.conf \
-		sshd_config.d/10-vestibule.conf \
+	install -m 0644 sshd_config.d/05-vestibule-forward.conf sshd_config.d/06-vestibule-certificates.conf \
+		sshd_config.d/06-vestibule-key-and-token.conf sshd_config.d/10-vestibule.conf \
 		sshd_config.d/20-vestibule-trigger.conf $(sharedir)/sshd_config.d/
 	install -m 0644 packaging/sysusers.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vestibule.conf
 	install -m 0644 packaging/tmpfiles.d/vestibule.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vestibule.conf

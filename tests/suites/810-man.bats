@@ -171,6 +171,8 @@ item_of() {
 @test "the files that the pages name are there once vestibulectl init has run" {
     local path found=0
     while read -r path; do
+        # The operator's, who trusts an authority.
+        [[ $path != /etc/vestibule/user-ca.pub ]] || continue
         found=$((found + 1))
         run_ok test -e "${path%/\**}"
     done < <(sed -n -E 's/^\.(It )?Pa (\/[^ ]*vestibule[^ ]*).*/\2/p' "$BOX_REPO"/man/*.[1-9] | sort -u)

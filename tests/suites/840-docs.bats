@@ -247,6 +247,13 @@ server_is_stopped() { ! docker exec jupyter-alice true >/dev/null 2>&1; }
     follow docs/bastions.md
 }
 
+@test "docs/certificates.md" {
+    lab_and_alice
+    ssh-keygen -q -t ed25519 -N '' -C staff -f /root/staff_ca
+    follow docs/certificates.md
+    rm /etc/ssh/sshd_config.d/06-vestibule-certificates.conf
+}
+
 @test "docs/operations.md" {
     lab_and_alice
     follow docs/operations.md

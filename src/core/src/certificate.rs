@@ -149,6 +149,22 @@ impl Certificate {
         Base64::encode_string(&self.blob)
     }
 
+    /// What is left of one by which somebody is inside: that alone has to hold still.
+    #[must_use]
+    pub fn of_certified(certified: &Certified) -> Certificate {
+        Certificate {
+            blob: Vec::new(),
+            key: certified.key,
+            authority: certified.authority,
+            serial: certified.serial,
+            id: certified.id.clone(),
+            principals: vec![certified.principal.clone()],
+            from: i64::MIN,
+            until: certified.until,
+            options: Options::default(),
+        }
+    }
+
     /// What is kept of it while somebody is inside by this principal.
     #[must_use]
     pub fn certified(&self, principal: &[u8]) -> Certified {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::authority::Authorities;
 use crate::may_enter::MayEnter;
 use crate::paths;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub connect: BTreeMap<String, ConnectCommand>,
     /// The sites whose WebSockets lead to targets, by the name that targets call them.
     pub site: BTreeMap<String, Site>,
+    /// Who signs users' certificates.
+    pub authority: Authorities,
     /// The sources of `refresh-keys`, by name, which alone reads what is in them.
     pub source: BTreeMap<String, toml::Table>,
 }
@@ -191,6 +194,7 @@ impl Default for Config {
                 engine("docker", "/run/docker.sock"),
                 engine("podman", "/run/podman/podman.sock"),
             ]),
+            authority: Authorities::new(),
             source: BTreeMap::new(),
             wake: BTreeMap::new(),
             connect: BTreeMap::new(),
@@ -328,6 +332,7 @@ impl Config {
         self.source.extend(file.source.unwrap_or_default());
         self.wake.extend(file.wake.unwrap_or_default());
         self.connect.extend(file.connect.unwrap_or_default());
+        self.authority.extend(file.authority.unwrap_or_default());
         self.site.extend(file.site.unwrap_or_default());
     }
 }

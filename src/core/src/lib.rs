@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod authorized_keys;
 pub mod certificate;
 pub mod config;

@@ -3,10 +3,10 @@
 //! sshd gets a line that begins with `restrict`, which takes everything, and gives back what both the policy and the
 //! line's writer allow. A command of the line never stands on it: vestibule runs it in the container.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use crate::options::{Options, Permit};
-use crate::public_key::PublicKey;
 
 /// What a target's policy allows whoever enters it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -168,12 +168,13 @@ impl Narrowed {
         Ok(self)
     }
 
-    /// The line that sshd gets for a key, with its line feed. There is no comment on it: those bytes are somebody's.
+    /// The line that sshd gets for a key or a principal, with its line feed. There is no comment on it: those bytes are
+    /// somebody's.
     #[must_use]
-    pub fn line(&self, key: &PublicKey) -> Vec<u8> {
+    pub fn line(&self, of: &dyn Display) -> Vec<u8> {
         let mut line = self.options.clone();
         // Writing to a vector can't fail.
-        let _ = writeln!(line, " {key}");
+        let _ = writeln!(line, " {of}");
         line
     }
 }

@@ -10,16 +10,18 @@ use std::path::Path;
 use vestibule_names::login::AccountName;
 use vestibule_sys::time;
 
+use crate::authority::Authorities;
+use crate::certificate::Certificate;
 use crate::config::{Config, Revoked};
 use crate::decide::{
-    Addresses, Facts, Judge, KeyFiles, Outcome, Question, Reason, Source, World, for_target,
+    Addresses, Facts, Judge, KeyFiles, Offered, Outcome, Question, Reason, Source, World, for_target,
 };
 use crate::fingerprint::Fingerprint;
 use crate::messages::{Loss, shown};
 use crate::names::login::LoginName;
 use crate::options::{ClientAddress, Clock, HostPort, Options};
-use crate::proof::Proof;
-use crate::store::{Account, KeyFacts, Resolved, Store, StoreError, Taken};
+use crate::proof::{Certified, Proof};
+use crate::store::{Account, AccountFacts, KeyFacts, Resolved, Revocation, Store, StoreError, Taken};
 use crate::target::{Target, TargetId};
 use crate::tenant_file::{HostFiles, KeyFileError};
 
@@ -92,13 +94,21 @@ impl Case {
         }
         let files = HostFiles::new(&config.keys);
         let clock = Clock { now: time::now(), from_local: time::from_local };
-        match Store::open_read(store).and_then(|store| self.by_store(&store, &files, clock)) {
+        match Store::open_read(store)
+            .and_then(|store| self.by_store(&store, &files, &config.authority, clock))
+        {
             Ok(verdict) => verdict,
             Err(error) => Verdict::Unknown(error.to_string()),
         }
     }
 
-    fn by_store(&self, store: &Store, files: &HostFiles, clock: Clock) -> Result<Verdict, StoreError> {
+    fn by_store(
+        &self,
+        store: &Store,
+        files: &HostFiles,
+        authorities: &Authorities,
+        clock: Clock,
+    ) -> Result<Verdict, StoreError> {
         let over = |reason: &str, cause: String| {
             let loss = if reason == Reason::Ended.as_str() { Loss::Ended } else { Loss::Taken };
             Ok(Verdict::Over { loss, reason: reason.to_owned(), cause })
@@ -127,8 +137,11 @@ impl Case {
             };
             return over(reason.as_str(), reason.to_string());
         }
-        let until = self.until(&facts, &clock);
-        match self.decide(facts, files, clock, target, account)? {
+        let until = match &self.proof {
+            Proof::Key(_) => self.until(&facts, &clock),
+            Proof::Certificate(certified) => self.until_certified(certified, store, clock.now)?,
+        };
+        match self.decide(Known(store, facts), files, authorities, clock, target, account)? {
             // Nothing is asked of the configuration here, so nothing is closed: what has begun goes on.
             (Outcome::Granted(_) | Outcome::Closed(_), _) => Ok(Verdict::Stays(until)),
             (_, Some(why)) => Ok(Verdict::Unknown(format!("the managed file: {why}"))),
@@ -140,27 +153,47 @@ impl Case {
     /// Decides, and says whether a file that may count could not be read.
     fn decide(
         &self,
-        facts: KeyFacts,
+        known: Known<'_>,
         files: &HostFiles,
+        authorities: &Authorities,
         clock: Clock,
         target: Target,
         account: Option<Account>,
     ) -> Result<(Outcome, Option<KeyFileError>), StoreError> {
         let client = self.client.as_deref().and_then(ClientAddress::parse);
         let judge = Judge::Here(client);
+        let certificate = match &self.proof {
+            Proof::Key(_) => None,
+            Proof::Certificate(certified) => Some(Certificate::of_certified(certified)),
+        };
         let question = Question {
             login: b"",
             key: *self.proof.key(),
-            certificate: None,
+            certificate: certificate.as_ref().map(|certificate| Offered { certificate, authorities }),
             judge,
             clock,
             prefix: None,
             moved: false,
         };
-        let (known, files, nowhere) = (Known(facts), Managed { files, fault: Cell::new(None) }, Nowhere);
+        let (files, nowhere) = (Managed { files, fault: Cell::new(None) }, Nowhere);
         let world = World { facts: &known, files: &files, addresses: &nowhere };
         let outcome = for_target(&question, &world, &mut |_| {}, target, account)?;
         Ok((outcome, files.fault.get()))
+    }
+
+    /// The second at which the certificate ends, or the account's grant.
+    fn until_certified(
+        &self,
+        certified: &Certified,
+        store: &Store,
+        now: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let facts = match &self.account {
+            Some(account) => store.account_facts(account.as_str(), self.target)?,
+            None => None,
+        };
+        let grant = facts.and_then(|facts| facts.grant?.expires);
+        Ok(certified.until.into_iter().chain(grant).filter(|end| *end > now).min())
     }
 
     /// The next second at which something of the key ends.
@@ -181,15 +214,23 @@ impl Case {
 }
 
 /// What the store said of the key already.
-struct Known(KeyFacts);
+struct Known<'a>(&'a Store, KeyFacts);
 
-impl Facts for Known {
+impl Facts for Known<'_> {
     fn resolve(&self, _: &LoginName<'_>, _: Option<&str>) -> Result<Option<Resolved>, StoreError> {
         Ok(None)
     }
 
     fn key_facts(&self, _: &Fingerprint, _: TargetId) -> Result<KeyFacts, StoreError> {
-        Ok(self.0.clone())
+        Ok(self.1.clone())
+    }
+
+    fn account_facts(&self, name: &str, target: TargetId) -> Result<Option<AccountFacts>, StoreError> {
+        self.0.account_facts(name, target)
+    }
+
+    fn revoked(&self, key: &Fingerprint) -> Result<Option<Revocation>, StoreError> {
+        self.0.revocation(key)
     }
 }
 

@@ -176,6 +176,13 @@ fn the_defaults_in_the_page_are_the_defaults() {
         !site.allow_http && left.remove("site.NAME.allow_http").unwrap().ends_with("Default: .Ql false .")
     );
     assert!(left.remove("site.NAME.url").is_some());
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    let authority = load(&format!("[authority.x]\nkey = \"{key}\"\n")).unwrap().authority["x"].clone();
+    assert_eq!(authority.accounts("ada").map(|name| name.to_string()).collect::<Vec<_>>(), ["ada"]);
+    assert!(left.remove("authority.NAME.accounts").unwrap().ends_with("Default: \"{account}\"."));
+    assert!(!authority.opens("ada", &"ada".try_into().unwrap()));
+    assert!(left.remove("authority.NAME.targets").unwrap().ends_with("Default: none."));
+    assert!(left.remove("authority.NAME.key").is_some());
     let engines = Config::default().engine;
     assert!(left.remove("engine.NAME.socket").is_some() && left.is_empty(), "without a default: {left:?}");
     for (name, engine) in &engines {

@@ -7,13 +7,17 @@ use std::path::PathBuf;
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 usage: keys-lookup [OPTION]... LOGIN FINGERPRINT [--fallback COMMAND [ARGUMENT]...]
+       keys-lookup --principals [OPTION]... LOGIN CERTIFICATE [--fallback ...]
 
 Prints the authorized_keys line with which the key of this SHA-256 fingerprint opens
 the target of this login name, and nothing when it opens none. For sshd_config:
 AuthorizedKeysCommand /usr/libexec/vestibule/keys-lookup %u %f
+AuthorizedPrincipalsCommand /usr/libexec/vestibule/keys-lookup --principals %u %k
 
   --fallback COMMAND [ARGUMENT]...
                    execute COMMAND, an absolute path, for a name that is not vestibule's
+  --principals     print the principal by which this certificate, in base64, opens the
+                   target, with its options, as AuthorizedPrincipalsFile has them
   --decide         print the decision for route-session, one line of JSON
   --watch SESSION  for route-session, beside the session of this number: say when
                    what lets it in is taken away, as one line of JSON
@@ -48,6 +52,8 @@ pub(crate) struct Request {
     /// Another command and its arguments; empty for none.
     pub(crate) fallback: Vec<OsString>,
     pub(crate) decide: bool,
+    /// What is asked for is principals of a certificate.
+    pub(crate) principals: bool,
     /// The number of the session to stay beside.
     pub(crate) watch: Option<String>,
     pub(crate) client: Option<String>,
@@ -70,6 +76,7 @@ impl Args {
                 Some("--help") => return Ok(Args::Help),
                 Some("--version") => return Ok(Args::Version),
                 Some("--decide") => request.decide = true,
+                Some("--principals") => request.principals = true,
                 Some("--debug") => request.debug = true,
                 Some("--config") => request.config = Some(value("--config")?.into()),
                 Some("--store") => request.store = Some(value("--store")?.into()),
@@ -102,13 +109,16 @@ impl Args {
             }
         }
         let [login, shown] = <[OsString; 2]>::try_from(names).map_err(|names| {
-            format!("wants a login name and a fingerprint, got {} arguments", names.len())
+            format!("wants a login name and a fingerprint or certificate, got {} arguments", names.len())
         })?;
         if request.decide && request.watch.is_some() {
             return Err("option '--watch': not with '--decide'".to_owned());
         }
         // The session's question is asked again, not sshd's.
         let here = request.decide || request.watch.is_some();
+        if here && request.principals {
+            return Err("option '--principals': not with '--decide' and '--watch'".to_owned());
+        }
         if here && !request.fallback.is_empty() {
             return Err("option '--fallback': not with '--decide' and '--watch'".to_owned());
         }
@@ -189,6 +199,8 @@ mod tests {
             "lab f --client 192.0.2.1",
             "lab f --watch",
             "lab f --watch a/b",
+            "lab f --principals --decide",
+            "lab f --principals --watch x",
             "lab f --watch x --decide",
             "lab f --watch x --store /s",
             "lab f --watch x --fallback /bin/sh",
@@ -201,6 +213,7 @@ mod tests {
     fn help_names_every_option_and_fits_a_terminal() {
         for option in [
             "--fallback",
+            "--principals",
             "--decide",
             "--watch",
             "--client",

@@ -7,7 +7,7 @@ use std::process::Command;
 use vestibule_sys::entry::ExitCode;
 
 use vestibule::config::{Config, ConfigError, Forwarding};
-use vestibule::decide::{self, Facts, Judge, Outcome, Question, World};
+use vestibule::decide::{self, Facts, Judge, Offered, Outcome, Question, World};
 use vestibule::decision::Decision;
 use vestibule::engine_address::AskEnter;
 use vestibule::names::index::Index;
@@ -34,6 +34,8 @@ enum Fault {
     Config(ConfigError),
     Store(StoreError),
     Credential(CredentialError),
+    /// A key was asked for with `--principals`, or a certificate without.
+    Unfit,
     Privileges(std::io::Error),
 }
 
@@ -121,18 +123,23 @@ fn ask(request: &Request, audit: &Audit<'_>) -> Result<Outcome, Fault> {
         Ok(shown) => shown,
         Err(why) => return not_a_key(request, &store, prefix, why),
     };
+    let here = request.decide || request.watch.is_some();
     let judge = match &request.client {
-        _ if !request.decide && request.watch.is_none() => Judge::Sshd,
+        _ if !here => Judge::Sshd,
         // sshd writes UNKNOWN for a client that came by no address; no `from=` holds for it here.
         client => Judge::Here(client.as_deref().and_then(ClientAddress::parse)),
     };
     let clock = Clock { now: time::now(), from_local: time::from_local };
     // Only a line that sshd gets has options.
     let moved = config.forwarding == Forwarding::Pam
-        && !request.decide
-        && request.watch.is_none()
+        && !here
         && moved::by_caller().inspect_err(|why| audit.no_forwards(why)).is_ok();
-    let (key, certificate) = (shown.key(), shown.certificate());
+    if !here && request.principals == shown.certificate().is_none() {
+        return Err(Fault::Unfit);
+    }
+    let authorities = &config.authority;
+    let certificate = shown.certificate().map(|certificate| Offered { certificate, authorities });
+    let key = shown.key();
     let question = Question { login: &request.login, key, certificate, judge, clock, prefix, moved };
     let files = HostFiles {
         shed_privileges: true,
@@ -202,6 +209,7 @@ impl Fault {
             Fault::Store(_) => "store",
             Fault::Credential(CredentialError::Fingerprint(_)) => "fingerprint",
             Fault::Credential(CredentialError::Certificate(_)) => "certificate",
+            Fault::Unfit => "unfit",
             Fault::Privileges(_) => "privileges",
         }
     }
@@ -213,6 +221,9 @@ impl Fault {
             Fault::Credential(CredentialError::Certificate(error)) => error.to_string(),
             Fault::Credential(CredentialError::Fingerprint(error)) => {
                 format!("{error}; sshd must have 'FingerprintHash sha256', its default")
+            }
+            Fault::Unfit => {
+                "certificates are for AuthorizedPrincipalsCommand, with --principals, keys for AuthorizedKeysCommand".to_owned()
             }
             Fault::Privileges(error) => format!("can't give up the capability: {error}"),
         }

@@ -283,6 +283,7 @@ fn a_session_gets_its_decision() {
     assert_eq!(
         decide(&["each", ALICE_FP]),
         "{\"version\":1,\"granted\":true,\"target_id\":2,\"target\":\"each\",\"account\":\"alice\",\"source\":\"account\",\
+         \"proof\":\"SHA256:iSAa7lwpaL70TtW7Ecxlzrh6D/2szgBUfbSKWNMjalU\",\
          \"pty\":true,\"agent\":false,\"driver\":{\"driver\":\"namespace\",\"leader\":{\"pid_file\":\"/run/lab.pid\"}},\"user\":\"alice\"}\n"
     );
     let denied = decide(&["each", NOBODY]);
@@ -293,7 +294,10 @@ fn a_session_gets_its_decision() {
     fs::write(bastion.own_file(), format!("from=\"192.0.2.0/24\",command=\"a \\\"b\\\"\",no-pty {ALICE}\n"))
         .unwrap();
     let granted = decide(&["--client", "192.0.2.7", "lab", ALICE_FP]);
-    assert!(granted.contains("\"source\":\"own\",\"command\":\"YSAiYiI=\",\"pty\":false"), "{granted}");
+    assert!(
+        granted.contains("\"source\":\"own\",") && granted.contains("\"command\":\"YSAiYiI=\",\"pty\":false"),
+        "{granted}"
+    );
     assert!(decide(&["lab", ALICE_FP]).contains("\"reason\":\"from\""));
     assert!(decide(&["--client", "192.0.3.7", "lab", ALICE_FP]).contains("\"reason\":\"from\""));
     assert!(decide(&["--client", "UNKNOWN", "lab", ALICE_FP]).contains("\"reason\":\"from\""));

@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::authority::Authorities;
+
 use super::{ConfigError, ConnectCommand, Engine, Forwarding, Revoked, Site, WakeCommand};
 use crate::workspace::Workspaces;
 
@@ -20,6 +22,7 @@ pub(super) struct FileConfig {
     pub(super) may_enter: Option<FileMayEnter>,
     pub(super) session: Option<FileSession>,
     pub(super) engine: Option<BTreeMap<String, Engine>>,
+    pub(super) authority: Option<Authorities>,
     pub(super) source: Option<BTreeMap<String, toml::Table>>,
     pub(super) wake: Option<BTreeMap<String, WakeCommand>>,
     pub(super) connect: Option<BTreeMap<String, ConnectCommand>>,

@@ -56,6 +56,8 @@ fn a_fault_is_shown_with_its_place() {
         ("[written]\nhomes = [\"/srv/../etc\"]\n", ":2:9", "without '..'"),
         ("[session]\ngrace_seconds = -1\n", ":2:17", "want 0 to 86400"),
         ("[session]\nsftp_commands = [\"a\", \" \"]\n", ":2:17", "Subsystem sftp"),
+        ("[authority.x]\nkey = \"ssh-ed25519\"\n", ":2:7", "an authority's public key"),
+        ("[authority.x]\naccounts = []\n", ":1:1", "missing field"),
         ("[wake.x]\nuser = \"x\"\n", ":1:1", "missing field"),
         ("[connect.x]\ncommand = [\"nc\"]\n", ":2:11", "absolute path"),
         ("[site.x]\nurl = \"https://hub.example/hub\"\n", ":2:7", "without a path"),

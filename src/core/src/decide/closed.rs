@@ -3,9 +3,10 @@
 //! Without that the client would say "Permission denied" for a key that is in order, and its owner would look for the
 //! fault there. Nobody learns more by it than who may enter anyway.
 
-use super::outcome::{Granted, Outcome, Reason};
+use super::outcome::{GrantLine, Granted, Outcome, Reason};
 use crate::authorized_keys;
 use crate::may_enter::MayEnter;
+use crate::options::Options;
 use crate::policy::{self, Grant};
 use crate::target::Policy;
 
@@ -31,11 +32,16 @@ impl Closed {
     #[must_use]
     pub fn lines(&self) -> Vec<u8> {
         let grant = Grant { pty: true, command: true, ..Grant::default() };
-        let bare = |line: &[u8]| {
-            let entry = authorized_keys::lines(line).next()?.ok()?;
+        let bare = |line: &GrantLine| {
+            if let Some(principal) = &line.principal {
+                let principal = std::str::from_utf8(principal).ok()?;
+                let options = line.text.strip_suffix(format!(" {principal}\n").as_bytes())?;
+                return Some(policy::narrow(&Options::parse(options).ok()?, &grant).ok()?.line(&principal));
+            }
+            let entry = authorized_keys::lines(&line.text).next()?.ok()?;
             Some(policy::narrow(&entry.options, &grant).ok()?.line(&entry.key))
         };
-        self.granted.lines.iter().filter_map(|line| bare(&line.text)).flatten().collect()
+        self.granted.lines.iter().filter_map(bare).flatten().collect()
     }
 }
 

@@ -15,8 +15,12 @@
 //! 5. A target whose user is `{account}` is entered by one account: not by a key without one, not by a key of several.
 //! 6. Keys and grants that have ended are as if they were not there. Options may only narrow ([`crate::policy`]).
 //!
+//! A certificate stands for accounts, by its principals, and not for the keys of any list: rule 2 holds of the key that it
+//! is over, rule 3 of the accounts, and it opens nothing by rule 4 but what [`certified`] says.
+//!
 //! sshd takes the first line whose conditions hold, so lines are looked for until one has none.
 
+mod certified;
 mod closed;
 mod outcome;
 mod sources;
@@ -24,14 +28,14 @@ mod steps;
 
 use vestibule_names::login::LoginName;
 
+pub use certified::Offered;
 pub use closed::Closed;
 pub use outcome::{Denied, GrantLine, Granted, LineRef, Outcome, Reason, Source};
 pub use steps::Step;
 
-use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
 use crate::options::{ClientAddress, Clock, HostPort};
-use crate::store::{Account, KeyFacts, Resolved, Store, StoreError};
+use crate::store::{Account, AccountFacts, KeyFacts, Resolved, Revocation, Store, StoreError};
 use crate::target::{Target, TargetId};
 use crate::tenant_file::KeyFileError;
 
@@ -43,7 +47,7 @@ pub struct Question<'a> {
     /// The key that the client offers, or the one that its certificate is over.
     pub key: Fingerprint,
     /// The certificate that the client offers.
-    pub certificate: Option<&'a Certificate>,
+    pub certificate: Option<Offered<'a>>,
     /// Who judges the conditions of a line.
     pub judge: Judge,
     /// What time it is.
@@ -90,6 +94,18 @@ pub trait Facts {
     /// # Errors
     /// The store's.
     fn key_facts(&self, key: &Fingerprint, target: TargetId) -> Result<KeyFacts, StoreError>;
+
+    /// What is known of an account that a certificate names, when it knocks at a target.
+    ///
+    /// # Errors
+    /// The store's.
+    fn account_facts(&self, name: &str, target: TargetId) -> Result<Option<AccountFacts>, StoreError>;
+
+    /// Whether a key is revoked.
+    ///
+    /// # Errors
+    /// The store's.
+    fn revoked(&self, key: &Fingerprint) -> Result<Option<Revocation>, StoreError>;
 }
 
 /// Files of authorized_keys. One that does not exist is `None`.
@@ -123,6 +139,14 @@ impl Facts for Store {
 
     fn key_facts(&self, key: &Fingerprint, target: TargetId) -> Result<KeyFacts, StoreError> {
         self.key_facts(key, target)
+    }
+
+    fn account_facts(&self, name: &str, target: TargetId) -> Result<Option<AccountFacts>, StoreError> {
+        self.account_facts(name, target)
+    }
+
+    fn revoked(&self, key: &Fingerprint) -> Result<Option<Revocation>, StoreError> {
+        self.revocation(key)
     }
 }
 
@@ -179,8 +203,8 @@ pub fn for_target(
         return denied(Reason::OwnerDisabled(owner), target, named, trace);
     }
     trace(Step::KeyInOrder);
-    if question.certificate.is_some() {
-        return denied(Reason::NotListed, target, named, trace);
+    if let Some(offered) = question.certificate {
+        return certified::collect(question, offered, world, trace, target, named);
     }
     Ok(sources::collect(question, world, trace, target, named, &facts))
 }

@@ -77,6 +77,8 @@ pub enum Source {
     Managed,
     /// The target's own file.
     Own,
+    /// A certificate, by what root's configuration says of its authority.
+    Certificate,
 }
 
 /// A key's place: a source, and the line when the source is a file.
@@ -97,6 +99,10 @@ pub enum Reason {
     Revoked(Revocation),
     /// The key belongs to this account, which is disabled.
     OwnerDisabled(String),
+    /// Root's configuration does not name who signed the certificate.
+    Authority,
+    /// The key that signed the certificate is revoked.
+    AuthorityRevoked(Revocation),
     /// No source that counts lists the key.
     NotListed,
     /// The key belongs to this account, which has no grant for the target.
@@ -158,7 +164,8 @@ impl GrantLine {
 
 impl Source {
     /// Every source, in the order in which they count.
-    pub const ALL: [Source; 4] = [Source::Account, Source::Target, Source::Managed, Source::Own];
+    pub const ALL: [Source; 5] =
+        [Source::Account, Source::Target, Source::Managed, Source::Own, Source::Certificate];
 
     /// The source of this word ([`as_str`](Self::as_str)).
     #[must_use]
@@ -174,6 +181,7 @@ impl Source {
             Source::Target => "target",
             Source::Managed => "managed",
             Source::Own => "own",
+            Source::Certificate => "certificate",
         }
     }
 }
@@ -186,6 +194,8 @@ impl Reason {
             Reason::AccountDisabled(_) => "account-disabled",
             Reason::Revoked(_) => "key-revoked",
             Reason::OwnerDisabled(_) => "owner-disabled",
+            Reason::Authority => "authority",
+            Reason::AuthorityRevoked(_) => "authority-revoked",
             Reason::NotListed => "key-not-listed",
             Reason::NoGrant(_) => "no-grant",
             Reason::Ended => "ended",
@@ -222,6 +232,10 @@ impl fmt::Display for Reason {
             Reason::OwnerDisabled(name) => {
                 write!(f, "the key belongs to the account '{name}', which is disabled")
             }
+            Reason::Authority => f.write_str(
+                "the certificate is of an authority that no '[authority.NAME]' of the configuration has",
+            ),
+            Reason::AuthorityRevoked(_) => f.write_str("the key that signed the certificate is revoked"),
             Reason::NotListed => f.write_str("no source that counts for this login lists the key"),
             Reason::NoGrant(name) => write!(f, "the account '{name}' has no grant for this target"),
             Reason::Ended => f.write_str("the key, or its account's grant, has ended"),

@@ -1,5 +1,7 @@
 //! The sources of keys, one after the other.
 
+use std::fmt::Display;
+
 use super::outcome::{Denied, GrantLine, Granted, LineRef, Outcome, Reason, Source};
 use super::steps::Step;
 use super::{Judge, Question, World};
@@ -7,7 +9,7 @@ use crate::authorized_keys::{self, LineError};
 use crate::options::{HostPort, Options, Permit};
 use crate::policy::{self, Dropped, Permits};
 use crate::public_key::PublicKey;
-use crate::store::{AccountKey, KeyFacts};
+use crate::store::{AccountKey, GrantRow, KeyFacts};
 use crate::target::{Driver, ExecWay, LoginUser, Target, TcpAddress};
 use crate::tenant_file::KeyFileError;
 
@@ -20,38 +22,47 @@ pub(super) fn collect(
     named: Option<String>,
     facts: &KeyFacts,
 ) -> Outcome {
-    let mut search = Search {
-        question,
-        world,
-        trace,
-        target: &target,
-        lines: Vec::new(),
-        dropped: Vec::new(),
-        near: None,
-        forwards: None,
-        last: false,
-    };
+    let mut search = Search::new(question, world, trace, &target);
     let found = search.accounts(named.as_deref(), facts);
     if found.is_ok() && !search.done() {
         search.others(named.is_some(), facts);
     }
-    let Search { lines, dropped, near, .. } = search;
-    match found {
-        Ok(()) if !lines.is_empty() => Outcome::Granted(Box::new(Granted { target, lines, dropped })),
-        found => {
-            let reason = found.err().or(near).unwrap_or(Reason::NotListed);
-            trace(Step::Denied(&reason));
-            Outcome::Denied(Box::new(Denied { target, account: named, reason, dropped }))
+    let found = search.found(found);
+    found.outcome(target, named, trace)
+}
+
+/// What a search came to.
+pub(super) struct Found {
+    lines: Vec<GrantLine>,
+    dropped: Vec<LineRef>,
+    reason: Option<Reason>,
+    broken_off: bool,
+}
+
+impl Found {
+    /// The same as an outcome.
+    pub(super) fn outcome(
+        self,
+        target: Target,
+        named: Option<String>,
+        trace: &mut dyn FnMut(Step<'_>),
+    ) -> Outcome {
+        let Found { lines, dropped, reason, broken_off } = self;
+        if !broken_off && !lines.is_empty() {
+            return Outcome::Granted(Box::new(Granted { target, lines, dropped }));
         }
+        let reason = reason.unwrap_or(Reason::NotListed);
+        trace(Step::Denied(&reason));
+        Outcome::Denied(Box::new(Denied { target, account: named, reason, dropped }))
     }
 }
 
-struct Search<'a, 'q> {
-    question: &'a Question<'q>,
-    world: &'a World<'a>,
+pub(super) struct Search<'a, 'q> {
+    pub(super) question: &'a Question<'q>,
+    pub(super) world: &'a World<'a>,
     trace: &'a mut dyn FnMut(Step<'_>),
-    target: &'a Target,
-    lines: Vec<GrantLine>,
+    pub(super) target: &'a Target,
+    pub(super) lines: Vec<GrantLine>,
     dropped: Vec<LineRef>,
     /// The best reason so far for finding nothing.
     near: Option<Reason>,
@@ -59,6 +70,25 @@ struct Search<'a, 'q> {
     forwards: Option<Vec<HostPort>>,
     /// A line without conditions was found: no further one can count.
     last: bool,
+}
+
+impl<'a, 'q> Search<'a, 'q> {
+    pub(super) fn new(
+        question: &'a Question<'q>,
+        world: &'a World<'a>,
+        trace: &'a mut dyn FnMut(Step<'_>),
+        target: &'a Target,
+    ) -> Self {
+        let (lines, dropped) = (Vec::new(), Vec::new());
+        Search { question, world, trace, target, lines, dropped, near: None, forwards: None, last: false }
+    }
+
+    /// What it came to; `broken_off` says why it was not gone through with.
+    pub(super) fn found(self, broken_off: Result<(), Reason>) -> Found {
+        let Search { lines, dropped, near, .. } = self;
+        let (broken_off, reason) = (broken_off.is_err(), broken_off.err().or(near));
+        Found { lines, dropped, reason, broken_off }
+    }
 }
 
 impl Search<'_, '_> {
@@ -88,18 +118,23 @@ impl Search<'_, '_> {
     /// Whether a key of an account counts: neither it nor the account's grant has ended.
     fn has_grant(&mut self, key: &AccountKey) -> bool {
         let now = self.question.clock.now;
-        let ended = |expires: Option<i64>| expires.filter(|end| *end <= now);
-        let Some(grant) = key.grant else {
-            (self.trace)(Step::NoGrant(&key.account));
-            self.near(Reason::NoGrant(key.account.clone()));
+        self.grant_counts(&key.account, key.grant)
+            && !self.key_ended(Source::Account, key.expires.filter(|end| *end <= now))
+    }
+
+    /// Whether an account has a grant, and it has not ended.
+    pub(super) fn grant_counts(&mut self, account: &str, grant: Option<GrantRow>) -> bool {
+        let Some(grant) = grant else {
+            (self.trace)(Step::NoGrant(account));
+            self.near(Reason::NoGrant(account.to_owned()));
             return false;
         };
-        if let Some(end) = ended(grant.expires) {
-            (self.trace)(Step::GrantEnded(&key.account, end));
+        if let Some(end) = grant.expires.filter(|end| *end <= self.question.clock.now) {
+            (self.trace)(Step::GrantEnded(account, end));
             self.near(Reason::Ended);
             return false;
         }
-        !self.key_ended(Source::Account, ended(key.expires))
+        true
     }
 
     fn key_ended(&mut self, source: Source, ended: Option<i64>) -> bool {
@@ -204,8 +239,14 @@ impl Search<'_, '_> {
         self.near(Reason::Options);
     }
 
-    /// A line that lists the key.
-    fn line(&mut self, source: LineRef, account: Option<&str>, key: &PublicKey, options: &Options) {
+    /// A line for the key, or for a principal, `of` which it is.
+    pub(super) fn line(
+        &mut self,
+        source: LineRef,
+        account: Option<&str>,
+        of: &dyn Display,
+        options: &Options,
+    ) {
         if options.expiry_times.iter().any(|time| time.is_past(&self.question.clock)) {
             (self.trace)(Step::Expired(source));
             return self.near(Reason::Ended);
@@ -225,7 +266,7 @@ impl Search<'_, '_> {
                     source,
                     account: account.map(str::to_owned),
                     principal: None,
-                    text: narrowed.line(key),
+                    text: narrowed.line(of),
                     command: narrowed.command,
                     pty: narrowed.pty,
                     agent: narrowed.agent,
@@ -314,17 +355,17 @@ impl Search<'_, '_> {
     }
 
     /// Whether no further line can count.
-    fn done(&self) -> bool {
+    pub(super) fn done(&self) -> bool {
         self.last
     }
 
     /// Keeps the reason that says most: of several, the one that was nearest to opening.
-    fn near(&mut self, reason: Reason) {
+    pub(super) fn near(&mut self, reason: Reason) {
         let rank = |reason: &Reason| match reason {
             Reason::Options => 5,
             Reason::Elsewhere => 4,
             Reason::Ended => 3,
-            Reason::NoGrant(_) => 2,
+            Reason::NoGrant(_) | Reason::AccountDisabled(_) => 2,
             Reason::NeedsAccount => 1,
             _ => 0,
         };

@@ -2,10 +2,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::authority::Authorities;
+use crate::certificate::tests::Draft;
 use crate::may_enter::MayEnter;
 use crate::public_key::PublicKey;
 use crate::public_key::tests::key;
-use crate::store::{Account, AccountKey, GrantRow, Revocation, TargetKey};
+use crate::store::{Account, AccountFacts, AccountKey, GrantRow, Revocation, TargetKey};
 use crate::target::{Driver, Leader, LoginUser, Policy, TcpAddress, Wake};
 use crate::workspace::{Workspace, Workspaces};
 use vestibule_names::login::{Candidate, TargetName};
@@ -17,6 +19,9 @@ struct Fake {
     accounts: BTreeMap<String, (bool, Option<&'static str>)>,
     target: Target,
     facts: KeyFacts,
+    /// For certificates.
+    grants: BTreeMap<&'static str, Option<i64>>,
+    authority_revoked: bool,
     managed: Result<Option<Vec<u8>>, KeyFileError>,
     own: Result<Option<Vec<u8>>, KeyFileError>,
     address: Result<HostPort, String>,
@@ -46,6 +51,8 @@ impl Fake {
                 policy: Policy::default(),
             },
             facts: KeyFacts::default(),
+            grants: BTreeMap::from([("alice", None)]),
+            authority_revoked: false,
             managed: Ok(None),
             own: Ok(None),
             address: Err("no engine here".into()),
@@ -124,6 +131,29 @@ impl Fake {
         decide(&question, &world, &mut |step| assert!(!step.to_string().contains('\n'))).unwrap()
     }
 
+    /// The same for a certificate, by an authority of which the configuration says `rest`.
+    fn of_certificate(&self, login: &str, rest: &str, draft: &Draft, judge: Judge) -> Outcome {
+        let certificate = draft.read().unwrap();
+        let key = key("ssh-ed25519", &[&[0, 0, 0, 32][..], &[8; 32]].concat());
+        let ours = format!("[staff]\nkey = \"{key}\"\n{rest}");
+        let authorities: Authorities = toml::from_str(&ours).unwrap();
+        let question = Question {
+            login: login.as_bytes(),
+            key: certificate.key,
+            certificate: Some(Offered { certificate: &certificate, authorities: &authorities }),
+            judge,
+            clock: Clock { now: NOW, from_local: Some },
+            prefix: None,
+            moved: false,
+        };
+        let world = World { facts: self, files: self, addresses: self };
+        decide(&question, &world, &mut |step| assert!(!step.to_string().contains('\n'))).unwrap()
+    }
+
+    fn ask_certified(&self, login: &str, rest: &str, draft: &Draft) -> String {
+        summary(&self.of_certificate(login, rest, draft, Judge::Sshd))
+    }
+
     /// The outcome in one line: `SOURCE[/ACCOUNT] OPTIONS`, or the reason.
     fn ask(&self, login: &str) -> String {
         summary(&self.outcome(login, Judge::Sshd))
@@ -147,7 +177,9 @@ fn summary(outcome: &Outcome) -> String {
         Outcome::Granted(granted) => {
             let show = |line: &GrantLine| {
                 let text = std::str::from_utf8(&line.text).unwrap();
-                let options = text.strip_suffix(&format!(" {}\n", k())).expect("the key's own line");
+                let of = line.principal.as_deref().map_or_else(k, |p| String::from_utf8(p.to_vec()).unwrap());
+                let options =
+                    text.strip_suffix(&format!(" {of}\n")).expect("the key's or principal's own line");
                 let account = line.account.as_deref().map(|a| format!("/{a}")).unwrap_or_default();
                 format!("{}{account} {options}", line.source)
             };
@@ -181,6 +213,16 @@ impl Facts for Fake {
     fn key_facts(&self, _key: &Fingerprint, target: TargetId) -> Result<KeyFacts, StoreError> {
         assert_eq!(target, self.target.id);
         Ok(self.facts.clone())
+    }
+
+    fn account_facts(&self, name: &str, target: TargetId) -> Result<Option<AccountFacts>, StoreError> {
+        assert_eq!(target, self.target.id);
+        let grant = self.grants.get(name).map(|expires| GrantRow { expires: *expires });
+        Ok(self.accounts.get(name).map(|(active, _)| AccountFacts { active: *active, grant }))
+    }
+
+    fn revoked(&self, _key: &Fingerprint) -> Result<Option<Revocation>, StoreError> {
+        Ok(self.authority_revoked.then(|| Revocation { at: 1, reason: String::new() }))
     }
 }
 
@@ -498,6 +540,12 @@ fn a_store_that_fails_is_an_error_and_no_grant() {
         fn key_facts(&self, _: &Fingerprint, _: TargetId) -> Result<KeyFacts, StoreError> {
             unreachable!()
         }
+        fn account_facts(&self, _: &str, _: TargetId) -> Result<Option<AccountFacts>, StoreError> {
+            unreachable!()
+        }
+        fn revoked(&self, _: &Fingerprint) -> Result<Option<Revocation>, StoreError> {
+            unreachable!()
+        }
     }
     let fake = Fake::new().own("KEY");
     let clock = Clock { now: NOW, from_local: Some };
@@ -565,3 +613,5 @@ fn who_may_enter_a_target_that_is_closed_to_everybody_is_let_in_to_be_told() {
         assert_eq!(summary(&outcome), "key-not-listed", "{workspace:?} {running} {said}");
     }
 }
+
+mod certificates;

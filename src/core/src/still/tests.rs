@@ -231,3 +231,87 @@ fn a_verdict_survives_its_way() {
     assert!(matches!(Verdict::of_fields(&[b"over".to_vec()]), Verdict::Unknown(_)));
     assert!(matches!(Verdict::of_fields(&[]), Verdict::Unknown(_)));
 }
+
+/// ada is inside by a certificate, and the configuration names its authority.
+fn certified(until: Option<i64>) -> (Place, PathBuf) {
+    let mut place = Place::new(Source::Account);
+    let authority = PublicKey::read(AUTHORITY.as_bytes()).unwrap().0;
+    place.case.source = Source::Certificate;
+    place.case.proof = Proof::Certificate(Box::new(Certified {
+        key: Fingerprint([9; 32]),
+        authority: authority.fingerprint(),
+        serial: 7,
+        until,
+        principal: b"user:ada".to_vec(),
+        id: b"laptop".to_vec(),
+    }));
+    let config = place.dir.path().join("vestibule.toml");
+    configure(&config, "user:{account}");
+    (place, config)
+}
+
+fn configure(config: &Path, accounts: &str) {
+    std::fs::write(
+        config,
+        format!("[authority.staff]\nkey = \"{AUTHORITY}\"\naccounts = [\"{accounts}\"]\n"),
+    )
+    .unwrap();
+}
+
+const AUTHORITY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF3sq8zyqC3Xd5+F2SZRpIJtzFn2V4gMEHrUwHhEDdXa";
+
+#[test]
+fn what_let_in_by_a_certificate_is_taken_away() {
+    type Change = fn(&mut Changes<'_>, &Case) -> Result<(), ChangeError>;
+    let table: [(&str, Change); 7] = [
+        ("key-revoked", |c, case| c.revoke(case.proof.key(), "").map(drop)),
+        ("authority-revoked", |c, _| {
+            let authority = PublicKey::read(AUTHORITY.as_bytes()).unwrap().0;
+            c.revoke(&authority.fingerprint(), "").map(drop)
+        }),
+        ("account-disabled", |c, _| c.set_active("ada", false).map(drop)),
+        ("account-gone", |c, _| c.remove_account("ada")),
+        ("no-grant", |c, case| {
+            let ada = c.account_id("ada")?;
+            c.ungrant(ada, case.target).map(drop)
+        }),
+        ("ended", |c, case| {
+            let ada = c.account_id("ada")?;
+            c.grant(ada, case.target, Some(now() - 1), "local").map(drop)
+        }),
+        ("stays", |c, _| {
+            let ada = key().fingerprint();
+            let ids = c.keys_of(&ada, None)?;
+            ids.into_iter().try_for_each(|id| c.remove_key(id))
+        }),
+    ];
+    for (n, (reason, change)) in table.into_iter().enumerate() {
+        let (place, config) = certified(None);
+        assert_eq!(place.case.judge(&config, &place.store()), Verdict::Stays(None), "{n}");
+        let mut listener = crate::store::Listener::new(&place.store());
+        place.change(change);
+        let heard = listener.hear(&place.case.tokens());
+        assert_eq!(heard.everything || heard.these.contains(&true), reason != "stays", "{n}");
+        let word = match place.case.judge(&config, &place.store()) {
+            Verdict::Over { reason, .. } => reason,
+            other => other.to_fields().first().map(|f| String::from_utf8_lossy(f).into_owned()).unwrap(),
+        };
+        assert_eq!(word, reason, "{n}");
+    }
+}
+
+#[test]
+fn a_certificate_ends_and_so_does_what_its_authority_may_say() {
+    let (place, config) = certified(Some(now() + 300));
+    let Verdict::Stays(Some(until)) = place.case.judge(&config, &place.store()) else { panic!("stays") };
+    assert!((now() + 290..=now() + 300).contains(&until));
+    configure(&config, "{account}@example.org");
+    let verdict = place.case.judge(&config, &place.store());
+    assert!(matches!(verdict, Verdict::Over { reason, .. } if reason == "key-not-listed"));
+    std::fs::write(&config, "").unwrap();
+    let verdict = place.case.judge(&config, &place.store());
+    assert!(matches!(verdict, Verdict::Over { reason, .. } if reason == "authority"));
+    let (place, config) = certified(Some(now() - 1));
+    let verdict = place.case.judge(&config, &place.store());
+    assert!(matches!(verdict, Verdict::Over { loss: Loss::Ended, .. }));
+}

@@ -24,7 +24,9 @@ pub use change::{ChangeError, Changes, NewKey, NewTarget, Owner};
 pub use error::StoreError;
 pub use list::{AccountRow, GrantLine, KeyFilter, KeyOwner, KeyRow, TargetRow};
 pub use names::NamesReport;
-pub use read::{Account, AccountKey, GrantRow, KeyFacts, Resolved, Revocation, Store, TargetKey};
+pub use read::{
+    Account, AccountFacts, AccountKey, GrantRow, KeyFacts, Resolved, Revocation, Store, TargetKey,
+};
 pub use refresh::{
     Age, Count, Counts, Gone, Refresh, Scope, SourceRow, SourceUpdate, Stage, Staged, StagedOwner,
 };

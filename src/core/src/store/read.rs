@@ -94,6 +94,15 @@ pub struct GrantRow {
     pub expires: Option<i64>,
 }
 
+/// What is known of an account, seen from one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// Not disabled.
+    pub active: bool,
+    /// Its grant for the target.
+    pub grant: Option<GrantRow>,
+}
+
 /// A key of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetKey {
@@ -116,6 +125,8 @@ const KEYS: &str = "SELECT k.key_type, k.blob, k.options, k.expires, k.target_id
        LEFT JOIN grants g ON g.account_id = k.account_id AND g.target_id = ?2 \
      WHERE k.fingerprint = ?1 ORDER BY a.name, k.id";
 const VALID_UNTIL: &str = "SELECT valid_until FROM sources WHERE name = ?1";
+const ACCOUNT_FACTS: &str = "SELECT a.active, g.target_id IS NOT NULL, g.expires FROM accounts a \
+     LEFT JOIN grants g ON g.account_id = a.id AND g.target_id = ?2 WHERE a.name = ?1";
 const GRANT: &str = "SELECT g.expires FROM accounts a JOIN grants g ON g.account_id = a.id AND g.target_id = ?2 \
      WHERE a.name = ?1 AND a.active = 1";
 
@@ -245,6 +256,17 @@ impl Store {
     /// `Corrupt`, `Sqlite`.
     pub fn revocation(&self, key: &Fingerprint) -> Result<Option<Revocation>, StoreError> {
         self.one(REVOKED, [&key.0[..]], |row| Ok(Revocation { at: row.get(0)?, reason: row.get(1)? }))
+    }
+
+    /// What is known of an account when it knocks at a target.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Sqlite`.
+    pub fn account_facts(&self, name: &str, target: TargetId) -> Result<Option<AccountFacts>, StoreError> {
+        self.one(ACCOUNT_FACTS, (name, target.0), |row| {
+            let grant = if row.get(1)? { Some(GrantRow { expires: row.get(2)? }) } else { None };
+            Ok(AccountFacts { active: row.get(0)?, grant })
+        })
     }
 
     /// Whether an active account of this name has a grant for the target that has not ended at `now` (seconds since
