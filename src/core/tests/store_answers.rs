@@ -474,7 +474,7 @@ fn a_login_scans_no_table() {
             item.split_once(": &str = \"")?.1.split_once("\";").map(|(sql, _)| sql.replace("\\\n", " "))
         })
         .collect();
-    assert_eq!(statements.len(), 7, "{statements:?}");
+    assert_eq!(statements.len(), 8, "{statements:?}");
     for sql in statements {
         let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let count = plan.parameter_count();
