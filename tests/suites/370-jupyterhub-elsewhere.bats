@@ -12,6 +12,7 @@ PKI=/run/box/pki
 
 setup_file() {
     bastion_start
+    # shellcheck disable=SC2034  # for elsewhere_start
     ELSEWHERE_BINDS=("${JUPYTERHUB_VENV:?}" "$BOX_REPO")
     elsewhere_start hub
     for name in ada bea; do
