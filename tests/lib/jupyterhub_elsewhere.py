@@ -19,6 +19,8 @@ c.JupyterHub.allow_named_servers = True
 c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
 # What an image brings: which key may come in by way of the hub.
 c.Spawner.environment = {"JUPYTER_SSHD_PROXY_AUTHORIZED_KEYS_PATH": "/etc/ssh/bastion_keys"}
+# So that whoever waits has something to see.
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
 c.Spawner.start_timeout = 60
 c.JupyterHub.services = [
     {"name": "vestibule", "api_token": os.environ["VESTIBULE_TOKEN"]},

@@ -171,3 +171,30 @@ no_hop() { fails pgrep -u vestibule-hop; }
     matches "^vestibule: the connection to 'unix' was lost" "$(<"$out")"
     wait_for 5 no_hop
 }
+
+@test "a target elsewhere is started when nobody answers, by whatever transport, and one that runs is not" {
+    cat >/etc/vestibule/vestibule.toml.d/wake.toml <<'CONF'
+[wake.far]
+command = ["/bin/sh", "-c", "touch /run/box/started; ip link set hop0 up"]
+user = "root"
+CONF
+    local name
+    for name in 'woken-tcp --address 198.51.100.2:22' 'woken-ran --connect far' 'woken-unix --socket /run/labs/one'; do
+        # shellcheck disable=SC2086  # words
+        far $name --wake command:far --wake-within 20
+        rm -f /run/box/started
+        run_ok ssh_as "alice+${name%% *}" whoami
+        is remy "$output"
+        [[ ! -e /run/box/started ]]
+    done
+    ip link set hop0 down
+    run_ok ssh_as alice+woken-tcp whoami
+    is remy "$output"
+    [[ -e /run/box/started ]]
+    expect_audit 'event=wake target=woken-tcp by=far result=ready'
+    # What is never there is said to be so, in time.
+    vestibulectl target set woken-unix --driver ssh --socket /run/labs/nobody --wake-within 2 \
+        --host-key "$(<"$SERVER/host_ed25519.pub")"
+    run_rc 212 ssh_as alice+woken-unix true
+    matches "'woken-unix' was started but does not run" "$stderr"
+}

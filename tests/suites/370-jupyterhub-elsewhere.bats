@@ -155,6 +155,28 @@ pinned() { limit vestibulectl target show "$1" | grep -q '^host key   [a-z]'; }
     server DELETE ada lab
 }
 
+@test "a server that does not run is started by the hub, if its policy says so, and whoever waits sees what the hub tells" {
+    server DELETE bea
+    limit vestibulectl target set bea --wake hub
+    run_ok ssh_as bea whoami
+    is bea "$output"
+    matches 'Server ready' "$stderr"
+    expect_audit 'event=wake target=bea by=hub result=ready'
+    # One that runs is gone to, and nobody is asked.
+    audit_mark
+    run_ok ssh_as bea whoami
+    is '' "$stderr"
+    expect_no_audit event=wake
+    # What no start mends is not tried.
+    echo blind-token-77aa01 >/etc/vestibule/tokens/hub
+    run_any ssh_as bea true
+    is 209 "$status"
+    matches "'bea' can't be reached: .*403" "$stderr"
+    expect_no_audit event=wake
+    echo "$SECRET" >/etc/vestibule/tokens/hub
+    limit vestibulectl target set bea --wake none
+}
+
 @test "a server that does not run, a token without access and a hub that is away are said to be so, without the token" {
     server DELETE bea
     run_any ssh_as bea true

@@ -155,7 +155,7 @@ fn open(
     parser: &mut Parser,
 ) -> Result<Option<(Container, Vec<u8>)>, Refused> {
     let facts = call.facts;
-    let mut open = || find(facts, call.config, parser);
+    let mut open = || find(call, parser);
     if session.probe.is_some() {
         return open(); // asked by a wake
     }
@@ -174,11 +174,8 @@ fn open(
 }
 
 /// Opens the container as it is now.
-fn find(
-    facts: &Facts,
-    config: &Config,
-    parser: &mut Parser,
-) -> Result<Option<(Container, Vec<u8>)>, Refused> {
+fn find(call: &wake::Call<'_>, parser: &mut Parser) -> Result<Option<(Container, Vec<u8>)>, Refused> {
+    let (facts, config) = (call.facts, call.config);
     let mut running = |engine, container| {
         let found = engine::inspect(config, engine, container, &facts.name, parser)?;
         let target = || facts.name.clone();
@@ -208,6 +205,10 @@ fn find(
         Way::DockerExec { engine, container, .. } => {
             let found = running(engine, container)?;
             may::privileged(config, facts, found.power.as_deref()).map(|()| None)
+        }
+        // One that nobody starts is not looked for: the session says what is wrong.
+        Way::Stream(over) | Way::Ssh { over, .. } if facts.wake.is_some() => {
+            transport::reach(call.journey(), over, parser).map(|()| None)
         }
         Way::TcpContainer { .. } | Way::TcpFixed | Way::Stream(_) | Way::Ssh { .. } => Ok(None),
     }

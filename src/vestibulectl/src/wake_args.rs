@@ -50,10 +50,11 @@ impl WakeArgs {
         }
         match (&target.policy.wake, &target.driver) {
             (Wake::None, _) => Ok(()),
-            (_, driver) if driver.is_bytes() => {
-                bail!("a target of the drivers tcp and stream is not started; leave --wake out")
+            (_, Driver::Tcp { .. }) => bail!("a target of the driver tcp is not started; leave --wake out"),
+            (_, driver) if driver.over().is_some() && target.policy.ready.is_some() => {
+                bail!("--ready-... is for containers; a target elsewhere is ready when it is reached")
             }
-            (Wake::Engine, Driver::Namespace { .. } | Driver::Ssh { .. }) => {
+            (Wake::Engine, Driver::Namespace { .. } | Driver::Stream { .. } | Driver::Ssh { .. }) => {
                 bail!("--wake engine is only with --driver docker; another target wants hub or command:NAME")
             }
             _ => Ok(()),

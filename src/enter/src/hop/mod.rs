@@ -149,7 +149,8 @@ fn lead(
         }
         Transport::Unix(_) | Transport::Command(_) | Transport::Websocket { .. } => {
             let (ours, theirs) = UnixStream::pair().or_setup("socketpair")?;
-            let journey = Journey { session: hop.session, facts: hop.facts, config: hop.config };
+            let (session, account) = (hop.session.id.as_str(), hop.session.account.as_ref());
+            let journey = Journey { session, account, facts: hop.facts, config: hop.config };
             let led = transport::start(journey, over, parser, (theirs.as_fd(), theirs.as_fd()))?;
             Ok((config::Lead::HandedOver, Some((led, ours))))
         }

@@ -1,7 +1,7 @@
 //! What the client writes into its log, and what that means to the session's user.
 //!
 //! Every message ends with a carriage return and a newline. A server can put a newline, and with some trouble both, into
-//! it (`LOG_STDERR_VIS` in log.c leaves them as they are), and so make messages up: no more is taken from them than which
+//! it (`do_log` in log.c leaves them as they are), and so make messages up: no more is taken from them than which
 //! words to say. Whether and how a session ran is known from the control socket.
 
 use std::collections::VecDeque;

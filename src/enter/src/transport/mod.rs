@@ -7,7 +7,9 @@
 //! ([`raw`]), so that nothing of this program copies.
 
 mod raw;
+mod reach;
 mod start;
 
 pub(crate) use raw::run;
+pub(crate) use reach::reach;
 pub(crate) use start::{Journey, Led, start};

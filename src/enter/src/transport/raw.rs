@@ -30,7 +30,8 @@ pub(crate) fn run(
     if session.pty || session.client.command.is_some() {
         return Err(Refused::new(Refusal::OnlyBytes, "a command or a terminal for a stream"));
     }
-    let journey = Journey { session, facts, config };
+    let account = session.account.as_ref();
+    let journey = Journey { session: &session.id, account, facts, config };
     let (input, output) = (io::stdin(), io::stdout());
     let led = start(journey, over, &mut parser, (input.as_fd(), output.as_fd()))?;
     parser.end();

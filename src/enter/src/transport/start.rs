@@ -11,13 +11,13 @@ use nix::sys::resource::{Resource, setrlimit};
 use vestibule::config::Config;
 use vestibule::exit::Exit;
 use vestibule::messages::{Refusal, shown};
+use vestibule::names::login::AccountName;
 use vestibule::paths;
 use vestibule::target::Transport;
 use vestibule_sys::namespaces::{self, Kind};
 use vestibule_sys::process::{self, Child, Ended};
 use vestibule_sys::{caps, exec, fds, pty, signals};
 
-use crate::args::Session;
 use crate::environment::DEFAULT_PATH;
 use crate::hop;
 use crate::parser::{Facts, Parser};
@@ -33,7 +33,9 @@ const LEAVE: Duration = Duration::from_millis(1500);
 /// A session that a transport is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Journey<'a> {
-    pub(crate) session: &'a Session,
+    /// The session's number.
+    pub(crate) session: &'a str,
+    pub(crate) account: Option<&'a AccountName>,
     pub(crate) facts: &'a Facts,
     pub(crate) config: &'a Config,
 }
@@ -98,7 +100,7 @@ fn program(journey: Journey<'_>, over: &Transport, parser: &mut Parser) -> Resul
             let command = journey.config.connect.get(name).ok_or_else(|| {
                 Refused::setup(format_args!("command '{}': not in the configuration", shown(name)))
             })?;
-            let account = journey.session.account.as_ref().map_or("", |account| account.as_str());
+            let account = journey.account.map_or("", AccountName::as_str);
             let filled = |word: &String| word.replace("{target}", target).replace("{account}", account);
             (command.command.iter().map(filled).collect(), command.user.as_str())
         }
@@ -113,7 +115,7 @@ fn program(journey: Journey<'_>, over: &Transport, parser: &mut Parser) -> Resul
         env.push(variable("USER", &user.name)?);
         env.push(variable("LOGNAME", &user.name)?);
         env.push(variable("VESTIBULE_TARGET", target.as_bytes())?);
-        env.push(variable("VESTIBULE_SESSION", journey.session.id.as_bytes())?);
+        env.push(variable("VESTIBULE_SESSION", journey.session.as_bytes())?);
     }
     let args = words.into_iter().map(|word: String| string(word.into_bytes()));
     Ok(Program { args: args.collect::<Result<_, _>>()?, env, user, own })

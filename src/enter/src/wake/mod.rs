@@ -24,6 +24,7 @@ use vestibule_sys::process;
 
 use crate::parser::Facts;
 use crate::refused::{OrRefuse, Refused};
+use crate::transport::Journey;
 use place::{Outcome, Place, State};
 pub(crate) use plan::Plan;
 pub(crate) use waker::resume;
@@ -60,6 +61,11 @@ pub(crate) struct News {
 }
 
 impl Call<'_> {
+    /// The way there, for a target on another machine.
+    pub(crate) fn journey(&self) -> Journey<'_> {
+        Journey { session: self.session, account: self.account, facts: self.facts, config: self.config }
+    }
+
     fn within(&self, plan: &Plan) -> Duration {
         Duration::from_secs(plan.within.unwrap_or(WAKE_WITHIN).min(self.config.session.wake_seconds).max(1))
     }

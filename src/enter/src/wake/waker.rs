@@ -21,7 +21,7 @@ use crate::args::INSTALLED;
 use crate::container::Proven;
 use crate::parser::{Parser, Way};
 use crate::refused::{OrRefuse, Refused};
-use crate::{engine, leader};
+use crate::{engine, leader, transport};
 
 /// Between two looks at a container that is not running yet, or not ready.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
@@ -173,7 +173,7 @@ fn wake(going: &mut Going<'_>, plan: &Plan) -> Result<(), String> {
     }
 
     going.step(WakeStep::Running)?;
-    let mut found = loop {
+    let found = loop {
         match way.look(&mut parser) {
             Ok(found) => break found,
             Err(Down { for_good: true, why }) => return Err(why),
@@ -181,7 +181,7 @@ fn wake(going: &mut Going<'_>, plan: &Plan) -> Result<(), String> {
             Err(_) => std::thread::sleep(LOOK_EVERY),
         }
     };
-    let Some(ready) = &plan.ready else { return Ok(()) };
+    let (Some(ready), Some(mut found)) = (&plan.ready, found) else { return Ok(()) };
     way.ran = true;
 
     going.step(WakeStep::Probe)?;
@@ -196,7 +196,8 @@ fn wake(going: &mut Going<'_>, plan: &Plan) -> Result<(), String> {
         std::thread::sleep(LOOK_EVERY);
         found = loop {
             match way.look(&mut parser) {
-                Ok(found) => break found,
+                Ok(Some(found)) => break found,
+                Ok(None) => return Ok(()),
                 Err(down) if down.for_good || going.left().is_zero() => {
                     return Err(format!("it stopped: {}", down.why));
                 }
@@ -227,14 +228,15 @@ struct Down {
 }
 
 impl Looker<'_> {
-    fn look(&self, parser: &mut Parser) -> Result<Proven, Down> {
+    /// `None` for one that runs elsewhere.
+    fn look(&self, parser: &mut Parser) -> Result<Option<Proven>, Down> {
         let name = &self.call.facts.name;
         let later = |refused: Refused| Down { for_good: false, why: refused.cause };
         match &self.call.facts.way {
             Way::Namespace(leader) => {
                 let gone = |refused: Refused| Down { for_good: self.ran, why: refused.cause };
                 let pid = leader::find(leader, name).map_err(gone)?;
-                Proven::open(pid, None, name).map_err(later)
+                Proven::open(pid, None, name).map(Some).map_err(later)
             }
             Way::Docker { engine, container } | Way::DockerExec { engine, container, .. } => {
                 let asked = self.container.as_deref().unwrap_or(container);
@@ -252,10 +254,16 @@ impl Looker<'_> {
                     };
                     return Err(Down { for_good: self.ran && !found.restarting, why });
                 }
-                Proven::open(found.pid, Some(&found.id), name).map_err(later)
+                Proven::open(found.pid, Some(&found.id), name).map(Some).map_err(later)
             }
-            Way::TcpContainer { .. } | Way::TcpFixed | Way::Stream(_) | Way::Ssh { .. } => {
-                Err(Down { for_good: true, why: "a target elsewhere is not started".to_owned() })
+            Way::Stream(over) | Way::Ssh { over, .. } => {
+                transport::reach(self.call.journey(), over, parser).map(|()| None).map_err(|refused| Down {
+                    for_good: !matches!(refused.refusal, Refusal::NotRunning { .. }),
+                    why: refused.cause,
+                })
+            }
+            Way::TcpContainer { .. } | Way::TcpFixed => {
+                Err(Down { for_good: true, why: "a tcp target is not started".to_owned() })
             }
         }
     }
