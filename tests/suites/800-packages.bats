@@ -131,7 +131,7 @@ exposure() { systemd-analyze security --offline=true --no-pager "$BOX_REPO/packa
 
 @test "profiles for AppArmor are there for the administrator to change, and refuse nothing" {
     run_ok in_machine dpkg-query -W -f '${Conffiles}' vestibule
-    is 3 "$(grep -c /etc/apparmor.d/usr.libexec.vestibule. <<<"$output")"
+    is 4 "$(grep -c /etc/apparmor.d/usr.libexec.vestibule. <<<"$output")"
     is '' "$(in_machine sh -c 'grep -L complain /etc/apparmor.d/usr.libexec.vestibule.*')"
 }
 
