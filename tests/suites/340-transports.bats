@@ -23,11 +23,11 @@ CONF
     printf 'service %s\n' "$(</etc/ssh/box/host_key.pub)" >>/etc/ssh/ssh_known_hosts
     detached /run/box/logs/service.log /usr/sbin/sshd -D -f /etc/ssh/service_config -E /run/box/logs/service.log
     wait_for 5 test -s /run/service.pid
+    mkdir -p /run/labs
     export ASKED=/run/box/logs/site.log
     detached "$ASKED" "$BOX_REPO/tests/lib/lying-websocket.py" 7300
     detached /run/box/logs/socat.log socat UNIX-LISTEN:/run/labs/one,fork,mode=0666 TCP:198.51.100.7:2200
     detached /run/box/logs/pipe.log socat -b 4096 UNIX-LISTEN:/run/labs/pipe,fork,mode=0666 PIPE
-    mkdir -p /run/labs
     wait_for 5 grep -q listening "$ASKED"
     wait_for 5 sockets_are_there
     install -d /etc/vestibule/tokens
