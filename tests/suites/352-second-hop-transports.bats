@@ -113,6 +113,12 @@ no_hop() { fails pgrep -u vestibule-hop; }
     done
     local offered
     offered=$(ssh-keygen -l -f "$SERVER/host_ed25519.pub" | cut -d ' ' -f 2)
+    # The key counts while the first session still lives.
+    # shellcheck disable=SC2046  # options are words
+    detached /run/box/logs/first.log ssh $(ssh_options alice) -l alice+learn-unix bastion 'sleep 5003'
+    wait_for 10 pgrep -f '^sleep 5003'
+    wait_for 5 pinned learn-unix
+    pkill -KILL -f '^sleep 5003'
     for name in learn-unix learn-ran; do
         run_ok ssh_as "alice+$name" whoami
         is remy "$output"

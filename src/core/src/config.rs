@@ -37,9 +37,9 @@ pub struct Config {
     /// The container engines of this host, by the name that targets call them.
     pub engine: BTreeMap<String, Engine>,
     /// The commands that start targets, by the name that targets call them.
-    pub wake: BTreeMap<String, WakeCommand>,
+    pub wake: BTreeMap<String, HostCommand>,
     /// The commands that lead to targets, by the name that targets call them.
-    pub connect: BTreeMap<String, ConnectCommand>,
+    pub connect: BTreeMap<String, HostCommand>,
     /// The sites whose WebSockets lead to targets, by the name that targets call them.
     pub site: BTreeMap<String, Site>,
     /// Who signs users' certificates.
@@ -104,22 +104,11 @@ pub enum Revoked {
     Keep,
 }
 
-/// A table `[wake.NAME]`: a command that starts targets.
+/// A table `[wake.NAME]`, a command that starts targets, or `[connect.NAME]`, one whose standard input and output lead to
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WakeCommand {
-    /// The program, by an absolute path, and its arguments; `{target}` stands for the target's name.
-    #[serde(deserialize_with = "fields::command")]
-    pub command: Vec<String>,
-    /// Who runs it: a user of the bastion's `/etc/passwd`.
-    #[serde(default = "nobody", deserialize_with = "fields::user")]
-    pub user: String,
-}
-
-/// A table `[connect.NAME]`: a command whose standard input and output lead to a target.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectCommand {
+pub struct HostCommand {
     /// The program, by an absolute path, and its arguments; `{target}` stands for the target's name.
     #[serde(deserialize_with = "fields::command")]
     pub command: Vec<String>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::authority::Authorities;
 
-use super::{ConfigError, ConnectCommand, Engine, Forwarding, Revoked, Site, WakeCommand};
+use super::{ConfigError, Engine, Forwarding, HostCommand, Revoked, Site};
 use crate::workspace::Workspaces;
 
 /// What one file says; everything may be missing.
@@ -24,8 +24,8 @@ pub(super) struct FileConfig {
     pub(super) engine: Option<BTreeMap<String, Engine>>,
     pub(super) authority: Option<Authorities>,
     pub(super) source: Option<BTreeMap<String, toml::Table>>,
-    pub(super) wake: Option<BTreeMap<String, WakeCommand>>,
-    pub(super) connect: Option<BTreeMap<String, ConnectCommand>>,
+    pub(super) wake: Option<BTreeMap<String, HostCommand>>,
+    pub(super) connect: Option<BTreeMap<String, HostCommand>>,
     pub(super) site: Option<BTreeMap<String, Site>>,
 }
 
